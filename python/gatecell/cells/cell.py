@@ -1,0 +1,125 @@
+"""The record of a cell: its page and what follows from it.  Not here: any particular cell.
+
+`cell(...)` makes and registers a record; the rest of gatecell reads the registry and knows no cell.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from functools import cached_property
+from typing import Any
+
+from ..algebra.derive import Backward, derive
+from ..algebra.program import Page, Program, Signature, trace
+
+# A family of products is a matrix over the gates, stacked in the page's order; these stems are torch's.
+TORCH_STEMS = {"W": "ih", "R": "hh", "P": "hr"}
+
+
+class Cell:
+    """A cell, written once as its page.
+
+    `name`, `title` (as people write it), `source` (the paper), `states` (the first is the cell's output).
+    """
+
+    def __init__(self, page: Page, *, title: str, source: str, axes: str = "", bias: str = "", heads: str = "") -> None:
+        pairs = dict(a.split(":") for a in axes.split())
+        self.signature = Signature(page, pairs, tuple(bias.split()), tuple(heads.split()))
+        self.page, self.name, self.title, self.source = page, page.__name__, title, source
+
+    def __repr__(self) -> str:
+        return f"<cell {self.name}: {self.title}>"
+
+    @property
+    def states(self) -> list[str]:
+        return self.signature.states
+
+    def axis(self, state: str) -> str:
+        """The axis of a state: H hidden units, M projection, ..."""
+        return self.signature.axis(state)
+
+    @cached_property
+    def program(self) -> Program:
+        """One step, traced."""
+        return trace(self.signature)
+
+    @cached_property
+    def backward(self) -> Backward:
+        """The gradient of one step."""
+        return derive(self.program)
+
+    def shapes(self, sizes: Mapping[str, int], bias: bool = True) -> dict[str, tuple[int, ...]]:
+        """Shape of every array of one layer and direction.
+
+        `sizes` maps axes to lengths ({"I": 3, "H": 8}).  "W": the family's gates stacked, (G * out, into), or
+        (G * out, into / K) when block-diagonal; "W+": its bias, (G * out,); "p.name": (H,); "s.name": (1,).
+        Raises ValueError for an axis without a size.
+        """
+        lengths = {"1": 1, **sizes}
+        p = self.program
+        missing = sorted({a for w in p.weights.values() for a in (w.out, w.into, w.blocks)} - set(lengths))
+        if missing:
+            raise ValueError(f"{self.name} wants sizes for the axes {', '.join(missing)}, got {dict(sizes)}")
+        out: dict[str, tuple[int, ...]] = {}
+        for family, gates in p.families.items():
+            w = p.weights[f"{family}.{gates[0]}"]
+            out[family] = (len(gates) * lengths[w.out], lengths[w.into] // lengths[w.blocks])
+        for family, gates in p.families.items():
+            w = p.weights[f"{family}.{gates[0]}"]
+            if w.bias and bias:
+                out[family + "+"] = (len(gates) * lengths[w.out],)
+        return out | {name: (lengths[axis],) for name, axis in p.params.items()}
+
+    def torch_name(self, key: str) -> str:
+        """The state_dict stem of an array: "W" -> weight_ih, "R+" -> bias_hh, "p.i" -> weight_p_i."""
+        family = key.rstrip("+")
+        stem = TORCH_STEMS.get(family, family.replace(".", "_").lower())
+        return f"{'bias' if key.endswith('+') else 'weight'}_{stem}"
+
+
+class Registry(Mapping[str, Cell]):
+    """Names -> records; `gatecell.cells`."""
+
+    def __init__(self) -> None:
+        self._cells: dict[str, Cell] = {}
+
+    def __getitem__(self, name: str) -> Cell:
+        try:
+            return self._cells[name]
+        except KeyError:
+            raise KeyError(f"no cell {name!r}; registered: {', '.join(self._cells)}") from None
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._cells)
+
+    def __len__(self) -> int:
+        return len(self._cells)
+
+    def add(self, cell: Cell) -> Cell:
+        """Register a record.  ValueError: the name is taken; TypeError: the page breaks the grammar."""
+        if cell.name in self._cells:
+            raise ValueError(f"a cell {cell.name!r} is registered already: {self._cells[cell.name]!r}")
+        _ = cell.program  # a page that breaks the grammar fails here, not in a user's model
+        self._cells[cell.name] = cell
+        return cell
+
+
+cells = Registry()
+
+
+def record(*, title: str = "", source: str = "", axes: str = "", bias: str = "W R", heads: str = "") -> Callable[[Page], Cell]:
+    """A decorator that makes a page a record without registering it.
+
+    `axes`: output axis of a family and axis of a state where it is not H, as "P:M h:M"; `bias`: families whose products
+    add one; `heads`: families that are block-diagonal.
+    """
+
+    def make(page: Page) -> Cell:
+        return Cell(page, title=title or page.__name__, source=source, axes=axes, bias=bias, heads=heads)
+
+    return make
+
+
+def cell(**options: Any) -> Callable[[Page], Cell]:
+    """As `record`, and registers it: `gatecell.cell`."""
+    return lambda page: cells.add(record(**options)(page))
