@@ -1,0 +1,42 @@
+"""What every test file shares: tools that may be missing, hypothesis's profile, numbers that are the same on every run.
+
+Not here: tolerances (budgets.py), oracles (textbook.py), and fixtures that only one file needs.
+"""
+
+import hashlib
+import os
+import shutil
+from pathlib import Path
+from typing import NoReturn
+
+import hypothesis
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+"""The repository."""
+
+# No deadline: a cold cache is no defect.  Derandomised: the same commit gives the same verdict; campaigns look further.
+hypothesis.settings.register_profile("suite", deadline=None, derandomize=True, print_blob=True)
+hypothesis.settings.load_profile("suite")
+
+
+def missing(what: str) -> NoReturn:
+    """End the test for want of a tool: a skip on a developer's machine, a failure where CI=true promises a whole one."""
+    if os.environ.get("CI") == "true":
+        pytest.fail(f"{what} is missing, and with CI=true nothing may be", pytrace=False)
+    pytest.skip(f"{what} is missing")
+
+
+def need(*tools: str) -> None:
+    """The test runs these programs; see `missing` for when one is not there."""
+    for tool in tools:
+        if shutil.which(tool) is None:
+            missing(tool)
+
+
+@pytest.fixture
+def rng(request: pytest.FixtureRequest) -> np.random.Generator:
+    """Random numbers that depend on the test's name and parameters alone, so that tests may be run in any order, or alone."""
+    digest = hashlib.sha256(request.node.nodeid.encode()).digest()
+    return np.random.default_rng(int.from_bytes(digest[:8], "little"))

@@ -1,0 +1,267 @@
+"""The independent oracle: each cell as its paper has it, one plain loop over time, NumPy and nothing else.
+
+Not a part of gatecell and not derived from it: nothing here imports the package, so that an error in a page, in the
+tracer or in a kernel cannot repeat itself here.  Slow on purpose; read it beside the papers.
+
+Letters: T time, B batch, I input, H hidden units.  Every loop has the same form:
+
+    states_over_time = loop(x, start, w)      x (T, B, I); start {state: (B, N)}; result {state: (T, B, N)}
+
+with weights in a dict of arrays, a row of a matrix per unit, gates stacked in the order that the loop's first line names:
+
+    W (G*H, I), bW (G*H,)    the input's           R (G*H, H), bR (G*H,)    the recurrent ones
+    p_i, p_f, p_o (H,)       peepholes             P (M, H)                 projection; then R is (G*H, M)
+
+bW and bR may be missing: no bias.  Every dtype passes through, complex numbers too, so that the derivative in any
+direction d is the imaginary part of f(x + 1e-30j d) / 1e-30, exact to the last digits (complex step; Squire & Trapp
+1998).  What compares decides on the real part.
+"""
+
+import numpy as np
+
+EPS = 1e-5  # layer normalisation's, torch's default; Ba et al. leave it open
+
+
+def sigmoid(a):
+    """1 / (1 + e^-a), by tanh so that no argument overflows; complex in, complex out."""
+    return 0.5 + 0.5 * np.tanh(0.5 * a)
+
+
+def relu(a):
+    return np.where(np.real(a) > 0, a, 0)
+
+
+def layer_norm(a):
+    """Ba, Kiros & Hinton 2016, equation 4, over the last axis, without gain and bias."""
+    centred = a - a.mean(-1, keepdims=True)
+    return centred / np.sqrt((centred**2).mean(-1, keepdims=True) + EPS)
+
+
+def part(w, key, count):
+    """The matrices (or biases) of the single gates; a bias that is missing is 0."""
+    return np.split(w[key], count) if key in w else [0] * count
+
+
+def rnn(x, start, w, f=np.tanh):
+    """Elman 1990: h_t = f(W x_t + R h_(t-1) + b)."""
+    h, hs = start["h"], []
+    for x_t in x:
+        h = f(x_t @ w["W"].T + w.get("bW", 0) + h @ w["R"].T + w.get("bR", 0))
+        hs.append(h)
+    return {"h": np.stack(hs)}
+
+
+def rnn_relu(x, start, w):
+    """Elman's network with rectified units (Le, Jaitly & Hinton 2015)."""
+    return rnn(x, start, w, relu)
+
+
+def lstm(x, start, w):
+    """Gers, Schmidhuber & Cummins 2000, with tanh for both squashing functions as everywhere since.  Gates i f g o."""
+    (Wi, Wf, Wg, Wo), (ui, uf, ug, uo) = part(w, "W", 4), part(w, "bW", 4)
+    (Ri, Rf, Rg, Ro), (vi, vf, vg, vo) = part(w, "R", 4), part(w, "bR", 4)
+    h, c, hs, cs = start["h"], start["c"], [], []
+    for x_t in x:
+        i = sigmoid(x_t @ Wi.T + ui + h @ Ri.T + vi)
+        f = sigmoid(x_t @ Wf.T + uf + h @ Rf.T + vf)
+        g = np.tanh(x_t @ Wg.T + ug + h @ Rg.T + vg)
+        o = sigmoid(x_t @ Wo.T + uo + h @ Ro.T + vo)
+        c = f * c + i * g
+        h = o * np.tanh(c)
+        hs.append(h)
+        cs.append(c)
+    return {"h": np.stack(hs), "c": np.stack(cs)}
+
+
+def gru(x, start, w):
+    """Cho et al. 2014 in the form of the first version of the paper, of cuDNN and of torch: reset after the product.  Gates r z n.
+
+    z keeps the old state, as in that paper's equation 7; in Chung et al. 2014 it lets the new one in.
+    """
+    (Wr, Wz, Wn), (ur, uz, un) = part(w, "W", 3), part(w, "bW", 3)
+    (Rr, Rz, Rn), (vr, vz, vn) = part(w, "R", 3), part(w, "bR", 3)
+    h, hs = start["h"], []
+    for x_t in x:
+        r = sigmoid(x_t @ Wr.T + ur + h @ Rr.T + vr)
+        z = sigmoid(x_t @ Wz.T + uz + h @ Rz.T + vz)
+        n = np.tanh(x_t @ Wn.T + un + r * (h @ Rn.T + vn))
+        h = z * h + (1 - z) * n
+        hs.append(h)
+    return {"h": np.stack(hs)}
+
+
+def gru_before(x, start, w):
+    """Cho et al. 2014, third version, equations 5 to 8: the reset gate acts on the state before the product.  Gates r z n."""
+    (Wr, Wz, Wn), (ur, uz, un) = part(w, "W", 3), part(w, "bW", 3)
+    (Rr, Rz, Rn), (vr, vz, vn) = part(w, "R", 3), part(w, "bR", 3)
+    h, hs = start["h"], []
+    for x_t in x:
+        r = sigmoid(x_t @ Wr.T + ur + h @ Rr.T + vr)
+        z = sigmoid(x_t @ Wz.T + uz + h @ Rz.T + vz)
+        n = np.tanh(x_t @ Wn.T + un + (r * h) @ Rn.T + vn)
+        h = z * h + (1 - z) * n
+        hs.append(h)
+    return {"h": np.stack(hs)}
+
+
+def peephole(x, start, w):
+    """Gers & Schmidhuber 2000: i and f see the old cell, o sees the new one, each unit its own.  Gates i f g o; p_i, p_f, p_o."""
+    (Wi, Wf, Wg, Wo), (ui, uf, ug, uo) = part(w, "W", 4), part(w, "bW", 4)
+    (Ri, Rf, Rg, Ro), (vi, vf, vg, vo) = part(w, "R", 4), part(w, "bR", 4)
+    h, c, hs, cs = start["h"], start["c"], [], []
+    for x_t in x:
+        i = sigmoid(x_t @ Wi.T + ui + h @ Ri.T + vi + w["p_i"] * c)
+        f = sigmoid(x_t @ Wf.T + uf + h @ Rf.T + vf + w["p_f"] * c)
+        g = np.tanh(x_t @ Wg.T + ug + h @ Rg.T + vg)
+        c = f * c + i * g
+        o = sigmoid(x_t @ Wo.T + uo + h @ Ro.T + vo + w["p_o"] * c)
+        h = o * np.tanh(c)
+        hs.append(h)
+        cs.append(c)
+    return {"h": np.stack(hs), "c": np.stack(cs)}
+
+
+def projected(x, start, w):
+    """Sak, Senior & Beaufays 2014, without their peepholes as torch's proj_size: h (B, M) = P (o tanh c).  Gates i f g o."""
+    (Wi, Wf, Wg, Wo), (ui, uf, ug, uo) = part(w, "W", 4), part(w, "bW", 4)
+    (Ri, Rf, Rg, Ro), (vi, vf, vg, vo) = part(w, "R", 4), part(w, "bR", 4)
+    h, c, hs, cs = start["h"], start["c"], [], []
+    for x_t in x:
+        i = sigmoid(x_t @ Wi.T + ui + h @ Ri.T + vi)
+        f = sigmoid(x_t @ Wf.T + uf + h @ Rf.T + vf)
+        g = np.tanh(x_t @ Wg.T + ug + h @ Rg.T + vg)
+        o = sigmoid(x_t @ Wo.T + uo + h @ Ro.T + vo)
+        c = f * c + i * g
+        h = (o * np.tanh(c)) @ w["P"].T
+        hs.append(h)
+        cs.append(c)
+    return {"h": np.stack(hs), "c": np.stack(cs)}
+
+
+def layer_norm_lstm(x, start, w):
+    """Ba, Kiros & Hinton 2016, equations 20 to 22, each gate normalised over its own H units.  Gates i f g o.
+
+    Gains a_x, a_h (4H,) of the two normalised products, their common bias b (4H,); gain a_c and bias b_c (H,) of the cell.
+    """
+    Wi, Wf, Wg, Wo = part(w, "W", 4)
+    Ri, Rf, Rg, Ro = part(w, "R", 4)
+    (ai, af, ag, ao), (ei, ef, eg, eo) = part(w, "a_x", 4), part(w, "a_h", 4)
+    bi, bf, bg, bo = part(w, "b", 4)
+    h, c, hs, cs = start["h"], start["c"], [], []
+    for x_t in x:
+        i = sigmoid(ai * layer_norm(x_t @ Wi.T) + ei * layer_norm(h @ Ri.T) + bi)
+        f = sigmoid(af * layer_norm(x_t @ Wf.T) + ef * layer_norm(h @ Rf.T) + bf)
+        g = np.tanh(ag * layer_norm(x_t @ Wg.T) + eg * layer_norm(h @ Rg.T) + bg)
+        o = sigmoid(ao * layer_norm(x_t @ Wo.T) + eo * layer_norm(h @ Ro.T) + bo)
+        c = f * c + i * g
+        h = o * np.tanh(w["a_c"] * layer_norm(c) + w["b_c"])
+        hs.append(h)
+        cs.append(c)
+    return {"h": np.stack(hs), "c": np.stack(cs)}
+
+
+def full_gate_recurrence(x, start, w):
+    """Greff et al. 2017, section IV, the FGR variant: the vanilla LSTM with peepholes, whose gates see the last step's gates.
+
+    Gates i f g o; p_i, p_f, p_o; R_ab (H, H) leads from gate a of the last step to gate b, for a, b of i, f, o.
+    """
+    (Wi, Wf, Wg, Wo), (ui, uf, ug, uo) = part(w, "W", 4), part(w, "bW", 4)
+    (Ri, Rf, Rg, Ro), (vi, vf, vg, vo) = part(w, "R", 4), part(w, "bR", 4)
+    h, c, i, f, o = (start[k] for k in ("h", "c", "i", "f", "o"))
+    over = {k: [] for k in ("h", "c", "i", "f", "o")}
+    for x_t in x:
+        i_bar = x_t @ Wi.T + ui + h @ Ri.T + vi + w["p_i"] * c + i @ w["R_ii"].T + f @ w["R_fi"].T + o @ w["R_oi"].T
+        f_bar = x_t @ Wf.T + uf + h @ Rf.T + vf + w["p_f"] * c + i @ w["R_if"].T + f @ w["R_ff"].T + o @ w["R_of"].T
+        g = np.tanh(x_t @ Wg.T + ug + h @ Rg.T + vg)
+        o_bar = x_t @ Wo.T + uo + h @ Ro.T + vo + i @ w["R_io"].T + f @ w["R_fo"].T + o @ w["R_oo"].T
+        i, f = sigmoid(i_bar), sigmoid(f_bar)
+        c = f * c + i * g
+        o = sigmoid(o_bar + w["p_o"] * c)
+        h = o * np.tanh(c)
+        for k, v in (("h", h), ("c", c), ("i", i), ("f", f), ("o", o)):
+            over[k].append(v)
+    return {k: np.stack(v) for k, v in over.items()}
+
+
+def mgu(x, start, w):
+    """Zhou, Wu, Zhang & Zhou 2016, the minimal gated unit: one gate forgets and updates.  Gates f n."""
+    (Wf, Wn), (uf, un) = part(w, "W", 2), part(w, "bW", 2)
+    (Rf, Rn), (vf, vn) = part(w, "R", 2), part(w, "bR", 2)
+    h, hs = start["h"], []
+    for x_t in x:
+        f = sigmoid(x_t @ Wf.T + uf + h @ Rf.T + vf)
+        n = np.tanh(x_t @ Wn.T + un + (f * h) @ Rn.T + vn)
+        h = (1 - f) * h + f * n
+        hs.append(h)
+    return {"h": np.stack(hs)}
+
+
+# --- back-propagation through time by hand (Werbos 1990), for the three that everybody knows -------------------------------
+#
+#     gradients = loop_bptt(x, start, w, dh)      dh (T, B, H): the loss's gradient to every h_t
+#
+# Each repeats the forward loop for the values it needs, walks back, and returns the gradient of x, of every array in w and
+# of every state in start, under their names.
+
+
+def rnn_bptt(x, start, w, dh):
+    """Back through `rnn` with tanh."""
+    hs = np.concatenate([start["h"][None], rnn(x, start, w)["h"]])
+    dx, dW, dR, db, carry = np.zeros_like(x), np.zeros_like(w["W"]), np.zeros_like(w["R"]), np.zeros(len(w["W"])), 0
+    for t in reversed(range(len(x))):
+        da = (dh[t] + carry) * (1 - hs[t + 1] ** 2)
+        dx[t] = da @ w["W"]
+        carry = da @ w["R"]
+        dW += da.T @ x[t]
+        dR += da.T @ hs[t]
+        db += da.sum(0)
+    return {"x": dx, "W": dW, "R": dR, "bW": db, "bR": db, "h": carry}
+
+
+def lstm_bptt(x, start, w, dh):
+    """Back through `lstm`."""
+    over = lstm(x, start, w)
+    hs = np.concatenate([start["h"][None], over["h"]])
+    cs = np.concatenate([start["c"][None], over["c"]])
+    dx, dW, dR, db = np.zeros_like(x), np.zeros_like(w["W"]), np.zeros_like(w["R"]), np.zeros(len(w["W"]))
+    to_h, to_c = 0, 0
+    for t in reversed(range(len(x))):
+        a_i, a_f, a_g, a_o = np.split(x[t] @ w["W"].T + w.get("bW", 0) + hs[t] @ w["R"].T + w.get("bR", 0), 4, axis=1)
+        i, f, g, o = sigmoid(a_i), sigmoid(a_f), np.tanh(a_g), sigmoid(a_o)
+        squashed = np.tanh(cs[t + 1])
+        d_h = dh[t] + to_h
+        d_c = to_c + d_h * o * (1 - squashed**2)
+        d_i, d_f = d_c * g * i * (1 - i), d_c * cs[t] * f * (1 - f)
+        d_g, d_o = d_c * i * (1 - g**2), d_h * squashed * o * (1 - o)
+        da = np.concatenate([d_i, d_f, d_g, d_o], axis=1)
+        dx[t] = da @ w["W"]
+        to_h, to_c = da @ w["R"], d_c * f
+        dW += da.T @ x[t]
+        dR += da.T @ hs[t]
+        db += da.sum(0)
+    return {"x": dx, "W": dW, "R": dR, "bW": db, "bR": db, "h": to_h, "c": to_c}
+
+
+def gru_bptt(x, start, w, dh):
+    """Back through `gru`; the two biases of n differ, since only one of them is behind the reset gate."""
+    hs = np.concatenate([start["h"][None], gru(x, start, w)["h"]])
+    dx, dW, dR, dbW, dbR = np.zeros_like(x), np.zeros_like(w["W"]), np.zeros_like(w["R"]), np.zeros(len(w["W"])), np.zeros(len(w["W"]))
+    carry = 0
+    for t in reversed(range(len(x))):
+        x_r, x_z, x_n = np.split(x[t] @ w["W"].T + w.get("bW", 0), 3, axis=1)
+        h_r, h_z, h_n = np.split(hs[t] @ w["R"].T + w.get("bR", 0), 3, axis=1)
+        r, z = sigmoid(x_r + h_r), sigmoid(x_z + h_z)
+        n = np.tanh(x_n + r * h_n)
+        d_h = dh[t] + carry
+        d_z = d_h * (hs[t] - n) * z * (1 - z)
+        d_n = d_h * (1 - z) * (1 - n**2)
+        d_r = d_n * h_n * r * (1 - r)
+        da_x = np.concatenate([d_r, d_z, d_n], axis=1)
+        da_h = np.concatenate([d_r, d_z, d_n * r], axis=1)
+        dx[t] = da_x @ w["W"]
+        carry = d_h * z + da_h @ w["R"]
+        dW += da_x.T @ x[t]
+        dR += da_h.T @ hs[t]
+        dbW += da_x.sum(0)
+        dbR += da_h.sum(0)
+    return {"x": dx, "W": dW, "R": dR, "bW": dbW, "bR": dbR, "h": carry}
