@@ -117,8 +117,8 @@ OPS: dict[str, Op] = {
 
 
 def joins(n: Node) -> bool:
-    """Whether the value mixes units: products and reductions."""
-    return n.op == "product" or (n.op in OPS and OPS[n.op].joins)
+    """Whether the value mixes units: products, their sums, and reductions."""
+    return n.op in ("product", "products") or (n.op in OPS and OPS[n.op].joins)
 
 
 def is_dear(n: Node) -> bool:

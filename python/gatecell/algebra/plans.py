@@ -1,0 +1,75 @@
+"""The plans of a cell: inference, training, the way back, and the gradient of the input.
+
+Arrays by name: "x"; a state "h" (slot t) and "h'" (slot t + 1); "keep0", ... over time; "dy", the outside gradient of the
+first state over time; "carry.h", the gradient that flows back through time (ring: read t + 1, written t); "cross0", ...
+gradients of products and of parameters over time; "arg0", ... arguments of products that no other array holds; "dx".
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .derive import Backward
+from .graph import Node, is_leaf
+from .lower import Array, Plan, lower
+from .program import Program
+
+
+@dataclass(frozen=True)
+class Use:
+    """A product's part in its weight's gradient: the sum over time and batch of `gradient` times `argument`."""
+
+    weight: str
+    gradient: str
+    argument: str
+
+
+@dataclass(frozen=True)
+class Plans:
+    infer: Plan
+    train: Plan
+    back: Plan
+    dx: Plan | None
+    uses: list[Use]
+    sums: dict[str, str]
+    """Parameter -> array over time whose sum is its gradient."""
+
+
+def plans(p: Program, d: Backward) -> Plans:
+    first = next(iter(p.states))
+    over = {p.x: (Array("x", "over", p.x.axis),)} | {n: (Array(s, "over", n.axis),) for s, n in p.states.items()}
+    new = {s: Array(s + "'", "over", n.axis, 1) for s, n in p.states.items()}
+    keep = {n: Array(f"keep{k}", "over", n.axis) for k, n in enumerate(d.keep)}
+
+    states = {new[s].name: n for s, n in p.outs.items()}
+    fresh = {a.name: a for a in new.values()}
+    infer = lower("infer", states, over, fresh, p.names)
+    train = lower("train", states | {a.name: n for n, a in keep.items()}, over, fresh | {a.name: a for a in keep.values()}, p.names)
+
+    known = over | {n: (new[s],) for s, n in p.outs.items() if not is_leaf(n)} | {n: (a,) for n, a in keep.items()}
+    seeds = {d.seeds[s]: (Array("carry." + s, "ring", n.axis, 1),) for s, n in p.states.items()}
+    seeds[d.seeds[first]] += (Array("dy", "over", p.states[first].axis),)
+    outs: dict[str, Node] = {f"carry'.{s}": n for s, n in d.states.items()}
+    stored = {name: Array(name, "ring", p.states[s].axis) for s, name in zip(p.states, outs, strict=True)}
+    held: dict[Node, str] = {}
+
+    def hold(n: Node, kind: str, axis: str) -> str:
+        """The array over time that has a value; one is made where none has."""
+        if n in known:
+            return known[n][0].name
+        if n not in held:
+            held[n] = f"{kind}{len(held)}"
+            outs[held[n]], stored[held[n]] = n, Array(held[n], "over", axis)
+        return held[n]
+
+    uses = [
+        Use(w, hold(g, "cross", p.weights[w].out), hold(a, "arg", p.weights[w].into)) for w in p.weights for g, a in d.weights.get(w, ())
+    ]
+    sums = {name: hold(g, "cross", p.params[name] if p.params[name] != "1" else p.states[first].axis) for name, g in d.params.items()}
+    back = lower("back", outs, known | seeds, stored, p.names, descending=True)
+
+    dx = None
+    if d.x is not None:
+        have = known | {n: (stored[name],) for n, name in held.items()}
+        dx = lower("dx", {"dx": d.x}, have, {"dx": Array("dx", "over", p.x.axis)}, p.names)
+    return Plans(infer, train, back, dx, uses, sums)
