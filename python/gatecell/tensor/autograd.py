@@ -1,0 +1,166 @@
+"""The tape: what was computed from what, and the walk back over it.
+
+Not here: any operation's derivative (ops.py), the Tensor class (tensor.py).  The same nodes are what export, saving and quantisation read.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import os
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+
+from .dtypes import Array
+
+if TYPE_CHECKING:
+    from .tensor import Tensor
+
+Backward = Callable[..., "tuple[Array | None, ...]"]
+F = TypeVar("F", bound=Callable[..., Any])
+
+_PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
+_order = itertools.count()
+
+
+class _Mode(threading.local):
+    grad = True  # results remember how they were made, when an input requires a gradient
+    trace = False  # every result remembers how it was made and from which line of the user's
+
+
+mode = _Mode()
+
+
+class Node:
+    """One operation that was carried out.
+
+    op, attrs   name in ops.OPS (or "recurrence") and its settings
+    inputs      the Tensors it read
+    backward    (gradient of each result, or None) -> (gradient of each input, or None)
+    line        "file:line" of the first frame outside this package; "" unless tracing
+    outputs     how many results it has
+    order       grows from inputs to results: sorting by it is a topological order
+    """
+
+    __slots__ = ("op", "inputs", "attrs", "backward", "line", "outputs", "order")
+
+    def __init__(self, op: str, inputs: tuple[Tensor, ...], attrs: dict[str, Any], backward: Backward, outputs: int = 1) -> None:
+        self.op, self.inputs, self.attrs, self.backward, self.outputs = op, inputs, attrs, backward, outputs
+        self.line = user_line() if mode.trace else ""
+        self.order = next(_order)
+
+    def __repr__(self) -> str:
+        return f"<Node {self.op} of {len(self.inputs)}>"
+
+
+def user_line() -> str:
+    """file:line of the nearest caller outside this package (about 1 us; called only while tracing)."""
+    frame = sys._getframe(1)
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
+        frame = frame.f_back
+    return f"{frame.f_code.co_filename}:{frame.f_lineno}"
+
+
+class _Switch:
+    """A context manager and decorator that sets one field of `mode`, per thread, and puts it back."""
+
+    def __init__(self, field: str, value: bool) -> None:
+        self._field, self._value = field, value
+        self._before: list[bool] = []
+
+    def __enter__(self) -> None:
+        self._before.append(getattr(mode, self._field))
+        setattr(mode, self._field, self._value)
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None) -> None:
+        setattr(mode, self._field, self._before.pop())
+
+    def __call__(self, function: F) -> F:
+        @functools.wraps(function)
+        def inside(*args: Any, **kwargs: Any) -> Any:
+            with _Switch(self._field, self._value):
+                return function(*args, **kwargs)
+
+        return inside  # type: ignore[return-value]
+
+
+class no_grad(_Switch):
+    """Within it, results do not require gradients: `with no_grad():` or `@no_grad()`."""
+
+    def __init__(self) -> None:
+        super().__init__("grad", False)
+
+    def __new__(cls, function: F | None = None) -> Any:
+        return super().__new__(cls) if function is None else no_grad()(function)  # `@no_grad` without brackets, as torch allows
+
+
+class enable_grad(_Switch):
+    """The opposite of `no_grad`, for a stretch inside it."""
+
+    def __init__(self) -> None:
+        super().__init__("grad", True)
+
+
+class set_grad_enabled(_Switch):
+    """`with set_grad_enabled(training):`"""
+
+    def __init__(self, enabled: bool) -> None:
+        super().__init__("grad", bool(enabled))
+
+
+class tracing(_Switch):
+    """Within it every operation leaves a node, gradient or not."""
+
+    def __init__(self) -> None:
+        super().__init__("trace", True)
+
+
+def is_grad_enabled() -> bool:
+    return mode.grad
+
+
+def _freed(*_: Array | None) -> tuple[Array | None, ...]:
+    raise RuntimeError(
+        "backward went through a part of the graph a second time; its values were freed after the first. "
+        "Carry a state between chunks as state.detach(), or call backward(retain_graph=True) the first time"
+    )
+
+
+def gradients(root: Tensor, seed: Array, retain_graph: bool) -> Iterator[tuple[Tensor, Array]]:
+    """The gradient of each leaf below `root`, which has a node; a leaf read by several nodes comes several times.
+
+    The arrays may be shared with others: whoever keeps one copies it.  Without `retain_graph` each node drops what it kept, so that memory
+    falls while the walk goes back.
+    """
+    assert root.node is not None
+    below = {root.node}
+    todo = [root.node]
+    while todo:
+        for t in todo.pop().inputs:
+            if t.requires_grad and t.node is not None and t.node not in below:
+                if t.node.backward is _freed:
+                    _freed()  # before any gradient is changed
+                below.add(t.node)
+                todo.append(t.node)
+    waiting: dict[Node, list[Array | None]] = {n: [None] * n.outputs for n in below}
+    waiting[root.node][root.index] = seed
+    with np.errstate(all="ignore"):
+        for node in sorted(below, key=lambda n: n.order, reverse=True):
+            given = waiting.pop(node)
+            inputs, back = node.inputs, node.backward(*given)
+            if not retain_graph:
+                node.backward, node.inputs = _freed, ()
+            for t, g in zip(inputs, back, strict=True):
+                if g is None or not t.requires_grad:
+                    continue
+                if t.node is None:
+                    yield t, g
+                else:
+                    sums = waiting[t.node]
+                    old = sums[t.index]
+                    sums[t.index] = g if old is None else old + g

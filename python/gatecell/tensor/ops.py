@@ -1,0 +1,205 @@
+"""THE table of array operations: meaning and pullback, a row each.
+
+Not here: the Tensor class, type promotion, the tape (tensor.py), anything with weights over time (recurrence.py).
+A row's `of` takes arrays and settings; `pull` has one function per array, (g, y, *arrays, **settings) -> that array's gradient, where g is
+the gradient of the result y.  Gradients may come back in the broadcast shape: `apply` sums them down.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .dtypes import Array
+
+Pull = Callable[..., Array]
+
+
+@dataclass(frozen=True)
+class Op:
+    of: Callable[..., Array]
+    pull: tuple[Pull, ...] | Callable[[int], Pull] | None  # per array; a function of the position where their number is free; None: no gradient
+
+    def pull_of(self, i: int) -> Pull | None:
+        """The pullback to array i, or None where there is no derivative."""
+        return self.pull[i] if isinstance(self.pull, tuple) else self.pull and self.pull(i)
+
+
+def unbroadcast(g: Array, like: Array) -> Array:
+    """Sum `g` down to the shape of an operand that was broadcast, in the operand's dtype."""
+    if g.shape != like.shape:
+        g = g.sum(axis=tuple(range(g.ndim - like.ndim)))
+        g = g.sum(axis=tuple(i for i, n in enumerate(like.shape) if n == 1 != g.shape[i]), keepdims=True)
+    return g.astype(like.dtype, copy=False)
+
+
+def _widen(g: Array, a: Array, dim: Any, keepdim: bool) -> Array:
+    """The gradient of a reduction over `dim` (None: all), broadcast back over the reduced axes."""
+    return np.broadcast_to(g if keepdim or dim is None else np.expand_dims(g, dim), a.shape)
+
+
+def _count(a: Array, dim: Any) -> int:
+    return a.size if dim is None else int(np.prod([a.shape[d] for d in ((dim,) if isinstance(dim, int) else dim)]))
+
+
+def _extreme(g: Array, y: Array, a: Array) -> Array:
+    """The largest or smallest of all: ties share the gradient, as in torch."""
+    hit = a == y
+    return g * hit / hit.sum()
+
+
+def sigmoid(a: Array) -> Array:
+    return np.asarray(1 / (1 + np.exp(-a)))
+
+
+def _softmax(a: Array, dim: int) -> Array:
+    e = np.exp(a - a.max(axis=dim, keepdims=True))
+    return np.asarray(e / e.sum(axis=dim, keepdims=True))
+
+
+def _log_softmax(a: Array, dim: int) -> Array:
+    d = a - a.max(axis=dim, keepdims=True)
+    return np.asarray(d - np.log(np.exp(d).sum(axis=dim, keepdims=True)))
+
+
+def _pow_exponent(g: Array, y: Array, a: Array, b: Array) -> Array:
+    return g * y * np.where((a == 0) & (b >= 0), 0, np.log(np.where(a == 0, 1, a)))
+
+
+def _matmul_left(g: Array, y: Array, a: Array, b: Array) -> Array:
+    if b.ndim == 1:
+        return g[..., None] * b
+    if a.ndim == 1:
+        return np.asarray((g[..., None, :] @ np.swapaxes(b, -1, -2))[..., 0, :])
+    return np.asarray(g @ np.swapaxes(b, -1, -2))
+
+
+def _matmul_right(g: Array, y: Array, a: Array, b: Array) -> Array:
+    if a.ndim == 1:
+        return g * a if b.ndim == 1 else a[:, None] * g[..., None, :]
+    if b.ndim == 1:
+        return a * g[..., None]
+    if b.ndim == 2:  # one product over all leading axes, not one each and a sum
+        return np.asarray(_rows(a).T @ _rows(g))
+    return np.asarray(np.swapaxes(a, -1, -2) @ g)
+
+
+def _rows(a: Array) -> Array:
+    """(..., N) as (rows, N); also for N = 0, where -1 would be ambiguous."""
+    return a.reshape(math.prod(a.shape[:-1]), a.shape[-1])
+
+
+def _linear(x: Array, weight: Array, bias: Array | None = None) -> Array:
+    y = (_rows(x) @ weight.T).reshape(*x.shape[:-1], len(weight))
+    if bias is not None:
+        y += bias
+    return y
+
+
+def _scatter(g: Array, y: Array, a: Array, key: Any) -> Array:
+    back = np.zeros(a.shape, g.dtype)
+    if any(isinstance(k, (np.ndarray, list)) for k in key):
+        np.add.at(back, key, g)  # an index may come twice
+    else:
+        back[key] = g
+    return back
+
+
+def _put(g: Array, y: Array, a: Array, index: Array, dim: int) -> Array:
+    back = np.zeros(a.shape, g.dtype)
+    np.put_along_axis(back, index, g, axis=dim)
+    return back
+
+
+def _embedding_rows(g: Array, y: Array, weight: Array, tokens: Array) -> Array:
+    back = np.zeros(weight.shape, g.dtype)
+    np.add.at(back, tokens.reshape(-1), g.reshape(-1, weight.shape[1]))
+    return back
+
+
+def _cat_piece(i: int) -> Pull:
+    def pull(g: Array, y: Array, *arrays: Array, dim: int) -> Array:
+        start = sum(a.shape[dim] for a in arrays[:i])
+        return g[(slice(None),) * dim + (slice(start, start + arrays[i].shape[dim]),)]
+
+    return pull
+
+
+def _share(a: Array, b: Array, y: Array) -> Array:
+    """Which part of the gradient of max or min goes to `a`: all where it wins, half at a tie."""
+    return np.where(a == b, 0.5, a == y)
+
+
+def _zero(g: Array, y: Array, *arrays: Array) -> Array:
+    return np.zeros((), g.dtype)
+
+
+OPS: dict[str, Op] = {
+    # Pointwise, of two.
+    "add": Op(np.add, (lambda g, y, a, b: g, lambda g, y, a, b: g)),
+    "sub": Op(np.subtract, (lambda g, y, a, b: g, lambda g, y, a, b: -g)),
+    "mul": Op(np.multiply, (lambda g, y, a, b: g * b, lambda g, y, a, b: g * a)),
+    "div": Op(np.divide, (lambda g, y, a, b: g / b, lambda g, y, a, b: -(g / b) * y)),
+    "pow": Op(np.power, (lambda g, y, a, b: g * np.where(b == 0, 0, b * np.power(a, b - 1)), _pow_exponent)),
+    "maximum": Op(np.maximum, (lambda g, y, a, b: g * _share(a, b, y), lambda g, y, a, b: g * _share(b, a, y))),
+    "minimum": Op(np.minimum, (lambda g, y, a, b: g * _share(a, b, y), lambda g, y, a, b: g * _share(b, a, y))),
+    "remainder": Op(np.remainder, (lambda g, y, a, b: g, lambda g, y, a, b: -g * np.floor_divide(a, b))),
+    "floor_divide": Op(np.floor_divide, (_zero, _zero)),
+    # Pointwise, of one.
+    "neg": Op(np.negative, (lambda g, y, a: -g,)),
+    "abs": Op(np.abs, (lambda g, y, a: g * np.sign(a),)),
+    "exp": Op(np.exp, (lambda g, y, a: g * y,)),
+    "log": Op(np.log, (lambda g, y, a: g / a,)),
+    "sqrt": Op(np.sqrt, (lambda g, y, a: g / (2 * y),)),
+    "sin": Op(np.sin, (lambda g, y, a: g * np.cos(a),)),
+    "cos": Op(np.cos, (lambda g, y, a: -g * np.sin(a),)),
+    "tanh": Op(np.tanh, (lambda g, y, a: g * (1 - y * y),)),
+    "sigmoid": Op(sigmoid, (lambda g, y, a: g * (y * (1 - y)),)),
+    "log_sigmoid": Op(lambda a: np.minimum(a, 0) - np.log1p(np.exp(-np.abs(a))), (lambda g, y, a: g * sigmoid(-a),)),
+    "relu": Op(lambda a: np.maximum(a, 0), (lambda g, y, a: g * (a > 0),)),
+    "sign": Op(np.sign, (_zero,)),
+    "clamp": Op(lambda a, low, high: np.clip(a, low, high), (lambda g, y, a, low, high: g * ((a >= low) & (a <= high)),)),
+    "cast": Op(lambda a, dtype: a.astype(dtype), (lambda g, y, a, dtype: g,)),
+    "detach": Op(lambda a: a, None),
+    "clone": Op(np.copy, (lambda g, y, a: g,)),
+    "masked_fill": Op(lambda a, mask, value: np.where(mask, a.dtype.type(value), a), (lambda g, y, a, mask, value: g * ~mask, _zero)),
+    "where": Op(np.where, (_zero, lambda g, y, c, a, b: g * c, lambda g, y, c, a, b: g * ~c)),
+    # Over axes.  `dim` None: all.
+    "sum": Op(lambda a, dim, keepdim: a.sum(axis=dim, keepdims=keepdim), (lambda g, y, a, dim, keepdim: _widen(g, a, dim, keepdim),)),
+    "mean": Op(
+        lambda a, dim, keepdim: a.mean(axis=dim, keepdims=keepdim),
+        (lambda g, y, a, dim, keepdim: _widen(g, a, dim, keepdim) / np.asarray(_count(a, dim), a.dtype),),
+    ),
+    "amax": Op(np.max, (_extreme,)),
+    "amin": Op(np.min, (_extreme,)),
+    "pick": Op(lambda a, index, dim: np.take_along_axis(a, index, axis=dim), (_put,)),  # one entry of `dim` per place
+    "argmax": Op(lambda a, dim: np.argmax(a, axis=dim), None),
+    "argmin": Op(lambda a, dim: np.argmin(a, axis=dim), None),
+    "softmax": Op(_softmax, (lambda g, y, a, dim: y * (g - (g * y).sum(axis=dim, keepdims=True)),)),
+    "log_softmax": Op(_log_softmax, (lambda g, y, a, dim: g - np.exp(y) * g.sum(axis=dim, keepdims=True),)),
+    # Places.  `reshape`, `permute`, `expand` and a `getitem` of numbers and slices share memory with their argument, as in torch.
+    "reshape": Op(lambda a, shape: a.reshape(shape), (lambda g, y, a, shape: g.reshape(a.shape),)),
+    "permute": Op(np.transpose, (lambda g, y, a, axes: np.transpose(g, np.argsort(axes)),)),
+    "expand": Op(np.broadcast_to, (lambda g, y, a, shape: g,)),
+    "getitem": Op(lambda a, key: a[key], (_scatter,)),
+    "flip": Op(np.flip, (lambda g, y, a, axis: np.flip(g, axis),)),
+    "cat": Op(lambda *arrays, dim: np.concatenate(arrays, axis=dim), _cat_piece),
+    "stack": Op(lambda *arrays, dim: np.stack(arrays, axis=dim), lambda i: lambda g, y, *arrays, dim: np.take(g, i, axis=dim)),
+    # With weights.
+    "matmul": Op(np.matmul, (_matmul_left, _matmul_right)),
+    "linear": Op(  # x (..., I), weight (O, I), bias (O,) -> (..., O)
+        _linear,
+        (lambda g, y, x, w, *b: g @ w, lambda g, y, x, w, *b: _rows(g).T @ _rows(x), lambda g, y, x, w, b: _rows(g).sum(axis=0)),
+    ),
+    "embedding": Op(lambda weight, tokens: weight[tokens], (_embedding_rows, _zero)),  # weight (V, D), tokens (...) -> (..., D)
+}
+for _name, _compare in {
+    "eq": np.equal, "ne": np.not_equal, "lt": np.less, "le": np.less_equal, "gt": np.greater, "ge": np.greater_equal,
+    "and": np.bitwise_and, "or": np.bitwise_or, "invert": np.invert,
+    "all": np.all, "any": np.any, "isnan": np.isnan, "isfinite": np.isfinite, "isinf": np.isinf,
+}.items():  # fmt: skip
+    OPS[_name] = Op(_compare, None)
