@@ -2,14 +2,15 @@
 and its hand-written gradients against complex step.  Nothing here imports gatecell either.
 """
 
-import budgets
 import numpy as np
 import onnx
 import onnxruntime
 import pytest
-import textbook
 import torch
 from onnx import helper
+
+import budgets
+import textbook
 
 STEP = 1e-30  # of the complex step: its square vanishes beside 1 in float64
 GATES = {"rnn": 1, "rnn_relu": 1, "lstm": 4, "gru": 3, "gru_before": 3, "peephole": 4, "projected": 4, "full_gate_recurrence": 4, "mgu": 2}
