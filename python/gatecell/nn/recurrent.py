@@ -1,0 +1,208 @@
+"""Recurrent layers over any registered cell: stacks, directions, dropout between layers, layouts, initial states. No cell is known here.
+
+Parameter names (torch's) and shapes come from the cell's record; states are listed in the record's order, the first is the output.
+Letters: T time, B batch, I input, H hidden units, N the length of a state (H unless the cell projects), L layers, D directions (1 or 2).
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from typing import Any
+
+import numpy as np
+
+from ..cells import Cell, cells
+from ..errors import Unsupported
+from ..tensor import functional as F
+from ..tensor.functions import cat, stack
+from ..tensor.recurrence import recurrence
+from ..tensor.tensor import Tensor
+from . import init
+from .module import Module, Parameter, positive, probability, to_tensor
+
+
+class _Cells(Module):
+    """What one step and whole sequences share: the record, the sizes, the weights by their torch names, the initial states."""
+
+    def __init__(self, cell: str | Cell, input_size: int, hidden_size: int, bias: bool, proj_size: int, dtype: Any) -> None:
+        self.cell = record = _record(cell)
+        self.input_size, self.hidden_size, self.bias = positive("input_size", input_size), positive("hidden_size", hidden_size), bool(bias)
+        output_axis = record.axis(record.states[0])
+        if proj_size and output_axis == "H":
+            raise Unsupported(f"proj_size={proj_size}: the output of {record.name} is its hidden units, without a projection")
+        self.proj_size = proj_size and positive("proj_size", proj_size)
+        self._sizes = {"I": self.input_size, "H": self.hidden_size, **({output_axis: proj_size} if proj_size else {})}
+        record.shapes(self._sizes)  # the record says which axis lacks a size before anything is built
+        self._lengths = {name: self._sizes[record.axis(name)] for name in record.states}
+        self._dtype = np.dtype(np.float32 if dtype is None else dtype)
+
+    def _add_weights(self, input_size: int, suffix: str) -> dict[str, str]:
+        """Register one layer and direction's parameters; {key of the record: attribute}."""
+        names = {}
+        for key, shape in self.cell.shapes({**self._sizes, "I": input_size}, bias=self.bias).items():
+            names[key] = self.cell.torch_name(key) + suffix
+            self.register_parameter(names[key], Parameter(np.zeros(shape, self._dtype)))
+        return names
+
+    def _weights(self, names: dict[str, str]) -> dict[str, Tensor]:
+        return {key: getattr(self, name) for key, name in names.items()}
+
+    def reset_parameters(self) -> None:
+        """Draw every parameter from the uniform distribution over +-1/sqrt(H), as torch does."""
+        bound = 1 / math.sqrt(self.hidden_size)
+        for parameter in self.parameters():
+            init.uniform_(parameter, -bound, bound)
+
+    def _initial(self, hx: Any, rows: tuple[int, ...]) -> dict[str, Tensor]:
+        """The given states, checked to have shape (*rows, N); zeros for None."""
+        names = self.cell.states
+        dtype = self.dtype
+        if hx is None:
+            return {name: Tensor(np.zeros((*rows, self._lengths[name]), dtype)) for name in names}
+        given = (hx,) if isinstance(hx, (Tensor, np.ndarray)) else hx
+        if not isinstance(given, (tuple, list)):
+            raise TypeError(f"initial states: wanted {_listed(names)}, got {type(hx).__name__}")
+        if len(given) != len(names):
+            raise ValueError(f"initial states: wanted {len(names)} ({_listed(names)}), got {len(given)}")
+        states = {}
+        for name, value in zip(names, given, strict=True):
+            states[name] = to_tensor(value, dtype, f"initial state {name}")
+            want = (*rows, self._lengths[name])
+            if tuple(value.shape) != want:
+                raise ValueError(f"initial state {name}: wanted shape {want}, got {tuple(value.shape)}")
+        return states
+
+    def _states(self, last: dict[str, Tensor]) -> Any:
+        """Final states as torch returns them: one Tensor, or a tuple for cells with several."""
+        values = tuple(last[name] for name in self.cell.states)
+        return values[0] if len(values) == 1 else values
+
+    def _check_input(self, input: Any, ranks: tuple[int, int], layout: str) -> Tensor:
+        x = to_tensor(input, self.dtype)
+        if x.ndim not in ranks:
+            raise ValueError(f"input: wanted {layout}, got {x.ndim} dimensions, shape {tuple(x.shape)}")
+        if x.shape[-1] != self.input_size:
+            raise ValueError(f"input: wanted {self.input_size} features in the last dimension, got {x.shape[-1]}, shape {tuple(x.shape)}")
+        if 0 in x.shape:
+            raise ValueError(f"input: wanted no empty dimension, got shape {tuple(x.shape)}")
+        return x
+
+
+class Recurrent(_Cells):
+    """`num_layers` layers of a registered cell over a sequence, in one or both directions.
+
+    output, last = layer(input, hx=None, lengths=None)
+
+    input: (T, B, I), with `batch_first` (B, T, I), without a batch (T, I). output: the same layout with D*N features.
+    hx and last: (L*D, B, N), without a batch (L*D, N), layer by layer, forward direction first; a tuple where the cell has several states.
+    lengths: (B,) integers from 1 to T; beyond them the output is 0, and `last` is the last valid state.
+
+    cell: a registered name or a record. dropout: probability of zeroing a layer's output on its way to the next, while training.
+    proj_size: length of a projected output, for cells that have one.
+    TypeError and ValueError say what was wanted and what came; `Unsupported` is raised for what the cell or the core cannot do.
+    """
+
+    def __init__(
+        self,
+        cell: str | Cell,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        proj_size: int = 0,
+        dtype: Any = None,
+    ) -> None:
+        self.num_layers, self.batch_first, self.bidirectional = positive("num_layers", num_layers), bool(batch_first), bool(bidirectional)
+        self.dropout = probability("dropout", dropout)
+        super().__init__(cell, input_size, hidden_size, bias, proj_size, dtype)
+        if dropout and num_layers == 1:
+            warnings.warn(f"dropout={dropout} acts between layers, and there is only one", stacklevel=3)
+        directions = ("", "_reverse") if self.bidirectional else ("",)
+        width = len(directions) * self._lengths[self.cell.states[0]]
+        inputs = [self.input_size] + [width] * (self.num_layers - 1)
+        self._names = [[self._add_weights(size, f"_l{layer}{d}") for d in directions] for layer, size in enumerate(inputs)]
+        self.reset_parameters()
+
+    def flatten_parameters(self) -> None:
+        """Nothing to do: the weights are packed by the kernels. Here because programs written for torch call it."""
+
+    def forward(self, input: Any, hx: Any = None, lengths: Any = None) -> tuple[Tensor, Any]:
+        x = self._check_input(input, (2, 3), "(B, T, I) or (T, I)" if self.batch_first else "(T, B, I) or (T, I)")
+        batched = x.ndim == 3
+        if not batched:
+            x = x.unsqueeze(1)
+        elif self.batch_first:
+            x = x.transpose(0, 1)
+        directions = 2 if self.bidirectional else 1
+        rows = self.num_layers * directions
+        given = self._initial(hx, (rows, int(x.shape[1])) if batched else (rows,))
+        if not batched:
+            given = {name: value.unsqueeze(1) for name, value in given.items()}
+        last: list[dict[str, Tensor]] = []
+        for layer in self._names:
+            if last and self.dropout and self.training:
+                x = F.dropout(x, self.dropout)
+            outputs = []
+            for reverse, names in enumerate(layer):
+                states = {name: value[len(last)] for name, value in given.items()}
+                output, end = recurrence(self.cell, x, states, self._weights(names), reverse=bool(reverse), lengths=lengths)
+                outputs.append(output)
+                last.append(end)
+            x = outputs[0] if directions == 1 else cat(outputs, -1)
+        if not batched:
+            x = x.squeeze(1)
+        elif self.batch_first:
+            x = x.transpose(0, 1)
+        ends = {name: stack([end[name] for end in last]) for name in self.cell.states}
+        return x, self._states(ends if batched else {name: value.squeeze(1) for name, value in ends.items()})
+
+    def extra_repr(self) -> str:
+        options = {"num_layers": 1, "bias": True, "batch_first": False, "dropout": 0.0, "bidirectional": False, "proj_size": 0}
+        changed = [f"{name}={getattr(self, name)}" for name, default in options.items() if getattr(self, name) != default]
+        first = [repr(self.cell.name)] if type(self) is Recurrent else []
+        return ", ".join([*first, str(self.input_size), str(self.hidden_size), *changed])
+
+
+class RecurrentCell(_Cells):
+    """One step of a registered cell: next states = layer(input, hx=None).
+
+    input (B, I) or (I,); states (B, N) or (N,), zeros when None; returned as they are given: one Tensor, or a tuple for cells with several.
+    """
+
+    def __init__(
+        self, cell: str | Cell, input_size: int, hidden_size: int, bias: bool = True, proj_size: int = 0, dtype: Any = None
+    ) -> None:
+        super().__init__(cell, input_size, hidden_size, bias, proj_size, dtype)
+        self._names = self._add_weights(self.input_size, "")
+        self.reset_parameters()
+
+    def forward(self, input: Any, hx: Any = None) -> Any:
+        x = self._check_input(input, (1, 2), "(B, I) or (I,)")
+        batched = x.ndim == 2
+        states = self._initial(hx, tuple(x.shape[:-1]))
+        if not batched:
+            x, states = x.unsqueeze(0), {name: value.unsqueeze(0) for name, value in states.items()}
+        _, last = recurrence(self.cell, x.unsqueeze(0), states, self._weights(self._names))
+        return self._states(last if batched else {name: value.squeeze(0) for name, value in last.items()})
+
+    def extra_repr(self) -> str:
+        first = [repr(self.cell.name)] if type(self) is RecurrentCell else []
+        return ", ".join([*first, str(self.input_size), str(self.hidden_size), *([] if self.bias else ["bias=False"])])
+
+
+def _record(cell: Any) -> Cell:
+    if isinstance(cell, Cell):
+        return cell
+    if not isinstance(cell, str):
+        raise TypeError(f"cell: wanted a registered name or a record, got {type(cell).__name__}")
+    if cell not in cells:
+        raise ValueError(f"cell: wanted one of {', '.join(cells)}, got {cell!r}")
+    return cells[cell]
+
+
+def _listed(names: list[str]) -> str:
+    return names[0] if len(names) == 1 else f"({', '.join(names)})"

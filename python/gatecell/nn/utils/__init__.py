@@ -1,0 +1,83 @@
+"""Gradients and parameters as a whole: clipping, and parameters as one vector. Names and meaning are torch's."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+import numpy as np
+
+from ...tensor.functions import cat
+from ...tensor.tensor import Tensor
+
+__all__ = ["clip_grad_norm_", "clip_grad_value_", "get_total_norm", "parameters_to_vector", "vector_to_parameters"]
+
+
+def clip_grad_norm_(
+    parameters: Tensor | Iterable[Tensor], max_norm: float, norm_type: float = 2.0, error_if_nonfinite: bool = False
+) -> Tensor:
+    """Scale all gradients in place by one factor, so that their joint norm is at most max_norm; returns the norm before, a scalar.
+
+    norm_type: p of the p-norm, inf for the largest absolute value. Parameters without a gradient do not count.
+    ValueError: max_norm not positive or NaN; a norm that is not finite, if error_if_nonfinite (otherwise it spreads, as in torch).
+    """
+    if not max_norm > 0:
+        raise ValueError(f"max_norm wants a positive number, got {max_norm}")
+    gradients = [p.grad.data for p in _tensors(parameters) if p.grad is not None]
+    total = _norm(gradients, norm_type)
+    if error_if_nonfinite and not math.isfinite(total):
+        raise ValueError(f"the gradients' norm of order {norm_type} is {total}, wanted a finite one; nothing was scaled")
+    factor = max_norm / (total + 1e-6)  # torch's guard against 0
+    if not factor >= 1:
+        for g in gradients:
+            g *= factor
+    return Tensor(np.float32(total))
+
+
+def get_total_norm(tensors: Tensor | Iterable[Tensor], norm_type: float = 2.0, error_if_nonfinite: bool = False) -> Tensor:
+    """The joint norm of tensors, a scalar, as if they were one vector. ValueError: not finite, if error_if_nonfinite."""
+    total = _norm([t.data for t in _tensors(tensors)], norm_type)
+    if error_if_nonfinite and not math.isfinite(total):
+        raise ValueError(f"the norm of order {norm_type} is {total}, wanted a finite one")
+    return Tensor(np.float32(total))
+
+
+def clip_grad_value_(parameters: Tensor | Iterable[Tensor], clip_value: float) -> None:
+    """Cut every element of the gradients to [-clip_value, clip_value], in place."""
+    if not clip_value > 0:
+        raise ValueError(f"clip_value wants a positive number, got {clip_value}")
+    for p in _tensors(parameters):
+        if p.grad is not None:
+            np.clip(p.grad.data, -clip_value, clip_value, out=p.grad.data)
+
+
+def parameters_to_vector(parameters: Iterable[Tensor]) -> Tensor:
+    """All parameters as one vector, differentiably, in their order."""
+    return cat([p.reshape(-1) for p in parameters])
+
+
+def vector_to_parameters(vec: Tensor, parameters: Iterable[Tensor]) -> None:
+    """Copy a vector into parameters, in place. ValueError, and no change, when it has another length than they have elements."""
+    if not isinstance(vec, Tensor):
+        raise TypeError(f"vec wants a Tensor, got {type(vec).__name__}")
+    targets = list(parameters)
+    total = sum(p.numel() for p in targets)
+    if vec.shape != (total,):
+        raise ValueError(f"vec wants shape {(total,)}, got {tuple(vec.shape)}")
+    start = 0
+    for p in targets:
+        p.data[...] = vec.data[start : start + p.numel()].reshape(p.shape)
+        start += p.numel()
+
+
+def _tensors(parameters: Tensor | Iterable[Tensor]) -> list[Tensor]:
+    return [parameters] if isinstance(parameters, Tensor) else list(parameters)
+
+
+def _norm(arrays: list[np.typing.NDArray[np.floating]], order: float) -> float:
+    """The norm of all elements together. Sums run in the arrays' precision within an array, in float64 across arrays."""
+    if order == math.inf:
+        return max((float(np.abs(a).max()) for a in arrays), default=0.0)
+    if order == 2:
+        return math.sqrt(sum(float(np.vdot(a, a)) for a in arrays))
+    return float(sum(float((np.abs(a) ** order).sum()) for a in arrays) ** (1 / order))
