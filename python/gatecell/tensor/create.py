@@ -1,4 +1,4 @@
-"""Tensors from numbers, arrays and the random stream, with torch's names.  Not here: anything computed from other tensors (functions.py)."""
+"""Tensors from numbers, arrays and the random stream, with torch's names.  Not here: functions of tensors (functions.py)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-
 
 from . import random
 from .device import device as Device
@@ -128,7 +127,7 @@ def rand(*size: Any, dtype: DType = None, requires_grad: bool = False, device: A
     return Tensor(random.uniform(0.0, 1.0, _shape(size), _real(dtype)), requires_grad)
 
 
-def _real(dtype: DTypeLike) -> np.dtype[Any]:
+def _real(dtype: DType) -> np.dtype[Any]:
     found = as_dtype(dtype or float32)
     if found.kind != "f":
         raise TypeError(f"random numbers of float32 or float64 wanted, got {found}")

@@ -1,4 +1,4 @@
-"""Element types and their promotion, with torch's names and rules.  A dtype here is NumPy's own object; devices other than the CPU do not exist."""
+"""Element types and their promotion, with torch's names and rules.  A dtype here is NumPy's own object.  No arithmetic."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def scalar_dtype(value: Scalar) -> np.dtype[Any]:
 
 
 def promote(*operands: Array | Scalar) -> np.dtype[Any]:
-    """torch's result type: arrays with axes decide; a 0-d array or a Python number only lifts them to a higher kind (bool < integer < float)."""
+    """torch's result type: arrays with axes decide; 0-d arrays and numbers only lift them to a higher kind (bool < integer < float)."""
     groups: list[np.dtype[Any] | None] = [None, None, None]  # arrays with axes, 0-d arrays, Python numbers
     for v in operands:
         place, dtype = ((0 if v.ndim else 1), v.dtype) if isinstance(v, np.ndarray) else (2, scalar_dtype(v))

@@ -12,9 +12,20 @@ from .dtypes import int64
 from .tensor import Tensor, apply
 
 
-def _want(name: str, what: str, value: object) -> None:
-    got = f"{value.dtype} {value.shape}" if isinstance(value, Tensor) else type(value).__name__
-    raise TypeError(f"{name}: {what} wanted, got {got}")
+def _typed(name: str, what: str, value: object, kinds: str) -> None:
+    """TypeError unless `value` is a Tensor of these kinds of dtype."""
+    if not isinstance(value, Tensor) or value.dtype.kind not in kinds:
+        got = f"a Tensor of {value.dtype}" if isinstance(value, Tensor) else type(value).__name__
+        raise TypeError(f"{name}: {what} wanted, got {got}")
+
+
+def check_probability(name: str, p: float) -> float:
+    """`p` where it is a number in [0, 1]; else TypeError, ValueError."""
+    if isinstance(p, bool) or not isinstance(p, (int, float)):
+        raise TypeError(f"{name}: a number in [0, 1] wanted, got {type(p).__name__}")
+    if not 0 <= p <= 1:
+        raise ValueError(f"{name}: a number in [0, 1] wanted, got {p}")
+    return p
 
 
 def _reduce(name: str, loss: Tensor, reduction: str) -> Tensor:
@@ -25,9 +36,8 @@ def _reduce(name: str, loss: Tensor, reduction: str) -> Tensor:
 
 def _pair(name: str, input: Tensor, target: Tensor) -> None:
     """Two tensors of floats and of one shape: torch broadcasts (N,) against (N, 1) into (N, N) with a warning; here it is an error."""
-    for t in (input, target):
-        if not isinstance(t, Tensor) or t.dtype.kind != "f":
-            _want(name, "Tensors of floats", t)
+    _typed(name, "an input Tensor of floats", input, "f")
+    _typed(name, "a target Tensor of floats", target, "f")
     if input.shape != target.shape:
         raise ValueError(f"{name}: a target of the input's shape {input.shape} wanted, got {target.shape}")
 
@@ -70,10 +80,10 @@ def nll_loss(input: Tensor, target: Tensor, weight: Tensor | None = None, ignore
 
 
 def _class_loss(name: str, input: Tensor, target: Tensor, weight: Tensor | None, ignore_index: int, reduction: str) -> Tensor:
-    if not isinstance(input, Tensor) or input.dtype.kind != "f" or not input.ndim:
-        _want(name, "a Tensor of floats (N, C, ...)", input)
-    if not isinstance(target, Tensor) or target.dtype.kind not in "iu":
-        _want(name, "a Tensor of class numbers (integers)", target)
+    _typed(name, "an input Tensor of floats (N, C, ...)", input, "f")
+    _typed(name, "a target Tensor of class numbers (integers)", target, "iu")
+    if not input.ndim:
+        raise ValueError(f"{name}: an input with a class axis wanted, got shape ()")
     axis = 1 if input.ndim > 1 else 0
     classes = input.shape[axis]
     if (shape := input.shape[:axis] + input.shape[axis + 1 :]) != target.shape:
@@ -105,8 +115,9 @@ def cross_entropy(
         raise ValueError(f"cross_entropy: label_smoothing in [0, 1] wanted, got {label_smoothing}")
     if label_smoothing and weight is not None:
         raise ValueError("cross_entropy: either class weights or label_smoothing, got both")
-    if not isinstance(input, Tensor):
-        _want("cross_entropy", "a Tensor of floats (N, C, ...)", input)
+    _typed("cross_entropy", "an input Tensor of floats (N, C, ...)", input, "f")
+    if not input.ndim:
+        raise ValueError("cross_entropy: an input with a class axis wanted, got shape ()")
     axis = 1 if input.ndim > 1 else 0
     logp = input.log_softmax(axis)
     loss = _class_loss("cross_entropy", logp, target, weight, ignore_index, reduction)
@@ -167,8 +178,7 @@ def log_softmax(input: Tensor, dim: int) -> Tensor:
 
 def dropout(input: Tensor, p: float = 0.5, training: bool = True) -> Tensor:
     """In training, each element 0 with probability p, the others over 1 - p; else the input itself."""
-    if not 0 <= p <= 1:
-        raise ValueError(f"dropout: p in [0, 1] wanted, got {p}")
+    check_probability("dropout: p", p)
     if not training or p == 0:
         return input
     kept = random.uniform(0.0, 1.0, input.shape) >= p
@@ -177,8 +187,7 @@ def dropout(input: Tensor, p: float = 0.5, training: bool = True) -> Tensor:
 
 def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """input (..., I) by weight (O, I), plus bias (O,): (..., O)."""
-    if not isinstance(input, Tensor):
-        _want("linear", "a Tensor (..., I)", input)
+    _typed("linear", "an input Tensor of floats (..., I)", input, "f")
     if not input.ndim or weight.ndim != 2 or input.shape[-1] != weight.shape[1]:
         raise ValueError(f"linear: input (..., I) with weight (O, I) wanted, got {input.shape} with {weight.shape}")
     if bias is not None and bias.shape != weight.shape[:1]:
@@ -190,8 +199,7 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 
 def embedding(input: Tensor, weight: Tensor, padding_idx: int | None = None) -> Tensor:
     """Row input[...] of weight (V, D): (..., D).  The row `padding_idx` gets no gradient."""
-    if not isinstance(input, Tensor) or input.dtype.kind not in "iu":
-        _want("embedding", "a Tensor of integers", input)
+    _typed("embedding", "a Tensor of integers", input, "iu")
     _in_range("embedding", input, weight.shape[0])
     if padding_idx is None:
         return apply("embedding", weight, input)
@@ -201,8 +209,7 @@ def embedding(input: Tensor, weight: Tensor, padding_idx: int | None = None) -> 
 
 def one_hot(input: Tensor, num_classes: int = -1) -> Tensor:
     """int64 (..., num_classes) with a 1 at each number; -1: as many classes as the largest number asks for."""
-    if not isinstance(input, Tensor) or input.dtype.kind not in "iu":
-        _want("one_hot", "a Tensor of integers", input)
+    _typed("one_hot", "a Tensor of integers", input, "iu")
     n = int(input.data.max(initial=-1)) + 1 if num_classes == -1 else num_classes
     _in_range("one_hot", input, n)
     return Tensor(np.eye(n, dtype=int64)[input.data])

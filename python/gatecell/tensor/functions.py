@@ -1,4 +1,4 @@
-"""torch's functions of tensors: each is a method under its other name, or joins several tensors.  Not here: layers' functions and losses (functional.py)."""
+"""torch's functions of tensors: methods under their other name, and what joins several.  Not here: losses (functional.py)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def _as(value: Operand, like: Tensor) -> Tensor:
 
 def _several(name: str, tensors: Sequence[Tensor]) -> list[Tensor]:
     """A non-empty sequence of tensors, brought to one dtype."""
-    if isinstance(tensors, Tensor) or not isinstance(tensors, Sequence) or not tensors or not all(isinstance(t, Tensor) for t in tensors):
+    if not isinstance(tensors, Sequence) or not tensors or not all(isinstance(t, Tensor) for t in tensors):
         raise TypeError(f"{name}: a non-empty sequence of Tensors wanted, got {type(tensors).__name__}")
     dtype = promote(*(t.data for t in tensors))
     return [t.to(dtype) for t in tensors]
@@ -42,7 +42,7 @@ def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
 def where(condition: Tensor, input: Operand, other: Operand) -> Tensor:
     """`input` where the condition (bool) holds, else `other`; all broadcast."""
     if not isinstance(condition, Tensor) or condition.dtype != bool:
-        raise TypeError(f"where: a Tensor of bool wanted, got {condition.dtype if isinstance(condition, Tensor) else type(condition).__name__}")
+        raise TypeError(f"where: a Tensor of bool wanted, got {getattr(condition, 'dtype', type(condition).__name__)}")
     values = [v.data if isinstance(v, Tensor) else v for v in (input, other)]
     dtype = promote(*values)
     a, b = (v.to(dtype) if isinstance(v, Tensor) else Tensor(np.asarray(v, dtype)) for v in (input, other))

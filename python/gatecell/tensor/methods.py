@@ -45,7 +45,7 @@ class Methods:
         return dim + n if dim < 0 else dim
 
     def _axes(self, dim: Dim) -> int | tuple[int, ...] | None:
-        if dim is None or isinstance(dim, Sequence) and not dim or not self.data.ndim:
+        if dim is None or (isinstance(dim, Sequence) and not dim) or not self.data.ndim:
             return None
         return tuple(map(self._axis, dim)) if isinstance(dim, Sequence) else self._axis(dim)
 
@@ -288,7 +288,7 @@ class Methods:
     def flatten(self, start_dim: int = 0, end_dim: int = -1) -> Tensor:
         shape = self.data.shape or (1,)
         first, last = self._axis(start_dim), self._axis(end_dim)
-        return self.reshape(shape[:first] + (int(np.prod(shape[first : last + 1])),) + shape[last + 1 :])
+        return self.reshape((*shape[:first], int(np.prod(shape[first:last + 1])), *shape[last + 1:]))
 
     def permute(self, *dims: Any) -> Tensor:
         axes = tuple(map(self._axis, _flat(dims)))
@@ -315,11 +315,11 @@ class Methods:
     def squeeze(self, dim: int | None = None) -> Tensor:
         """Without its axes of length 1, or without that one if its length is 1."""
         axis = None if dim is None else self._axis(dim)
-        return self.reshape(tuple(n for i, n in enumerate(self.data.shape) if n != 1 or axis is not None and i != axis))
+        return self.reshape(tuple(n for i, n in enumerate(self.data.shape) if n != 1 or (axis is not None and i != axis)))
 
     def unsqueeze(self, dim: int) -> Tensor:
         axis = self._axis(dim, 1)
-        return self.reshape(self.data.shape[:axis] + (1,) + self.data.shape[axis:])
+        return self.reshape((*self.data.shape[:axis], 1, *self.data.shape[axis:]))
 
     def expand(self, *sizes: Any) -> Tensor:
         """Axes of length 1, and new ones in front, repeated without copying; -1 keeps a length."""
@@ -348,7 +348,9 @@ class Methods:
         """Pieces of that length along `dim` (the last may be shorter), or of the lengths listed."""
         axis = self._axis(dim)
         n = self.data.shape[axis]
-        sizes = [split_size] * (n // split_size) + [n % split_size] * (n % split_size > 0) if isinstance(split_size, int) else list(split_size)
+        if isinstance(split_size, int):
+            split_size = [split_size] * (n // split_size) + [n % split_size] * (n % split_size > 0)
+        sizes = list(split_size)
         if sum(sizes) != n:
             raise ValueError(f"split: lengths that add up to {n} wanted, got {sizes}")
         ends = np.cumsum(sizes)

@@ -21,12 +21,12 @@ Pull = Callable[..., Array]
 
 @dataclass(frozen=True)
 class Op:
-    of: Callable[..., Array]
-    pull: tuple[Pull, ...] | Callable[[int], Pull] | None  # per array; a function of the position where their number is free; None: no gradient
+    of: Callable[..., Any]
+    pull: tuple[Pull, ...] | Callable[[int], Pull] | None  # a function per array; (position) -> it where their number is free
 
     def pull_of(self, i: int) -> Pull | None:
         """The pullback to array i, or None where there is no derivative."""
-        return self.pull[i] if isinstance(self.pull, tuple) else self.pull and self.pull(i)
+        return self.pull[i] if isinstance(self.pull, tuple) else self.pull(i) if self.pull is not None else None
 
 
 def unbroadcast(g: Array, like: Array) -> Array:
@@ -49,7 +49,7 @@ def _count(a: Array, dim: Any) -> int:
 def _extreme(g: Array, y: Array, a: Array) -> Array:
     """The largest or smallest of all: ties share the gradient, as in torch."""
     hit = a == y
-    return g * hit / hit.sum()
+    return np.asarray(g * hit / hit.sum())
 
 
 def sigmoid(a: Array) -> Array:
@@ -197,9 +197,9 @@ OPS: dict[str, Op] = {
     ),
     "embedding": Op(lambda weight, tokens: weight[tokens], (_embedding_rows, _zero)),  # weight (V, D), tokens (...) -> (..., D)
 }
-for _name, _compare in {
+_COMPARE: dict[str, Callable[..., Any]] = {
     "eq": np.equal, "ne": np.not_equal, "lt": np.less, "le": np.less_equal, "gt": np.greater, "ge": np.greater_equal,
     "and": np.bitwise_and, "or": np.bitwise_or, "invert": np.invert,
     "all": np.all, "any": np.any, "isnan": np.isnan, "isfinite": np.isfinite, "isinf": np.isinf,
-}.items():  # fmt: skip
-    OPS[_name] = Op(_compare, None)
+}  # fmt: skip
+OPS |= {name: Op(compare, None) for name, compare in _COMPARE.items()}

@@ -7,11 +7,10 @@ Not here: what an operation computes (ops.py), the walk back (autograd.py), maki
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any, TypeAlias
 
 import numpy as np
-
 
 from . import autograd, random
 from .autograd import Backward, Node, mode
@@ -21,7 +20,8 @@ from .methods import Methods
 from .ops import OPS, unbroadcast
 
 Operand: TypeAlias = "Tensor | Scalar"
-_bool, _float = bool, float  # the class has methods of these names
+_bool: TypeAlias = bool  # the class has methods of these names
+_float: TypeAlias = float
 
 
 class Tensor(Methods):
@@ -96,7 +96,7 @@ class Tensor(Methods):
     # Out of it.
 
     def numpy(self) -> Array:
-        """The array itself, memory shared.  Unlike torch's, it may require a gradient: what NumPy computes from it, the tape does not see."""
+        """The array itself, memory shared; what NumPy computes from it, the tape does not see (torch refuses where a gradient is required)."""
         return self.data
 
     def __array__(self, dtype: DType = None, copy: _bool | None = None) -> Array:
@@ -147,7 +147,7 @@ class Tensor(Methods):
         RuntimeError where nothing requires a gradient, or the graph was walked before; ValueError for a gradient of another shape.
         """
         if not self._requires_grad:
-            raise RuntimeError("backward: this tensor requires no gradient (made under no_grad, detached, or from inputs that require none)")
+            raise RuntimeError("backward: this tensor requires no gradient (made under no_grad, detached, or of inputs without)")
         if gradient is None:
             if self.data.size != 1:
                 raise ValueError(f"backward without a gradient wants a result of one element, got shape {self.shape}")
@@ -194,10 +194,14 @@ class Tensor(Methods):
         self.data[...] = random.normal(self.shape) * std + mean
         return self
 
+    def _followed(self) -> _bool:
+        """Whether the tape would want to know of a change."""
+        return (self._requires_grad and mode.grad) or (self.node is not None and mode.trace)
+
     def _writable(self, *sources: Any) -> None:
         """RuntimeError where a write would escape the tape."""
         for t in (self, *sources):
-            if isinstance(t, Tensor) and (t._requires_grad and mode.grad or t.node is not None and mode.trace):
+            if isinstance(t, Tensor) and t._followed():
                 raise RuntimeError(
                     "writing into a tensor, or from one, that the tape follows: do it under no_grad(), "
                     "or make a new tensor with where, cat or stack"
@@ -225,8 +229,7 @@ class Tensor(Methods):
 
     def _update(self, name: str, other: Operand) -> Tensor:
         """`a += b`: in place where the tape does not follow; else a new tensor under the old name (other names keep the old value)."""
-        followed = [t for t in (self, other) if isinstance(t, Tensor) and (t._requires_grad and mode.grad or t.node is not None and mode.trace)]
-        if followed:
+        if self._followed() or (isinstance(other, Tensor) and other._followed()):
             if self._requires_grad and self.node is None:
                 raise RuntimeError("a leaf that requires a gradient cannot change in place: do it under no_grad()")
             return self._binary(name, self, other)
@@ -302,7 +305,7 @@ def apply(name: str, *inputs: Tensor, **attrs: Any) -> Tensor:
     arrays = tuple(t.data for t in inputs)
     with np.errstate(all="ignore"):  # inf and nan are results, as in torch
         y = Tensor(op.of(*arrays, **attrs))
-    if mode.grad and op.pull is not None and any(t._requires_grad for t in inputs) or mode.trace:
+    if mode.trace or (mode.grad and op.pull is not None and any(t._requires_grad for t in inputs)):
 
         def backward(g: Array | None) -> tuple[Array | None, ...]:
             return tuple(
@@ -315,8 +318,8 @@ def apply(name: str, *inputs: Tensor, **attrs: Any) -> Tensor:
     return y
 
 
-def record(name: str, inputs: tuple[Tensor, ...], results: Sequence[Tensor], backward: Backward, attrs: dict[str, Any]) -> None:
-    """Note on the tape that `results`, new tensors, come from `inputs`; `backward` as in `autograd.Node`.  Nothing where no one wants it."""
+def record(name: str, inputs: tuple[Tensor, ...], results: tuple[Tensor, ...], backward: Backward, attrs: dict[str, Any]) -> None:
+    """Note on the tape that `results`, new tensors, come from `inputs` (arguments as in `autograd.Node`).  Where no one wants it, nothing."""
     followed = mode.grad and any(t._requires_grad for t in inputs)
     if followed or mode.trace:
         node = Node(name, inputs, attrs, backward, len(results))
