@@ -59,4 +59,13 @@ def __dir__() -> list[str]:
 
 
 __version__ = "0.1.0"
-__all__ = [n for n in __dir__() if n != "annotations"]  # noqa: PLE0605 (what is imported above is public; so are the late ones)
+__all__ = [
+    "Tensor", "Unsupported", "abs", "add", "allclose", "arange", "argmax", "argmin", "as_tensor", "bernoulli", "bmm", "bool", "cat",
+    "cell", "cells", "chunk", "clamp", "concat", "cos", "cuda", "device", "div", "double", "empty", "empty_like", "enable_grad",
+    "equal", "exp", "eye", "flatten", "flip", "float", "float32", "float64", "from_numpy", "full", "full_like", "get_rng_state",
+    "int16", "int32", "int64", "int8", "is_grad_enabled", "is_tensor", "isfinite", "isnan", "linspace", "log", "log_softmax",
+    "long", "manual_seed", "matmul", "max", "maximum", "mean", "min", "minimum", "mm", "mul", "multinomial", "no_grad", "ones",
+    "ones_like", "permute", "pow", "rand", "rand_like", "randint", "randn", "randn_like", "randperm", "relu", "reshape",
+    "set_grad_enabled", "set_rng_state", "sigmoid", "sin", "softmax", "split", "sqrt", "squeeze", "stack", "std", "sub", "sum",
+    "tanh", "tensor", "transpose", "uint8", "unbind", "unsqueeze", "var", "where", "zeros", "zeros_like", *_LAZY,
+]  # fmt: skip

@@ -96,7 +96,7 @@ class Tensor(Methods):
     # Out of it.
 
     def numpy(self) -> Array:
-        """The array itself, memory shared; what NumPy computes from it, the tape does not see (torch refuses where a gradient is required)."""
+        """The array itself, memory shared; the tape does not see what NumPy computes from it (torch refuses if it needs a gradient)."""
         return self.data
 
     def __array__(self, dtype: DType = None, copy: _bool | None = None) -> Array:
@@ -319,7 +319,7 @@ def apply(name: str, *inputs: Tensor, **attrs: Any) -> Tensor:
 
 
 def record(name: str, inputs: tuple[Tensor, ...], results: tuple[Tensor, ...], backward: Backward, attrs: dict[str, Any]) -> None:
-    """Note on the tape that `results`, new tensors, come from `inputs` (arguments as in `autograd.Node`).  Where no one wants it, nothing."""
+    """Note on the tape that `results`, new tensors, come from `inputs` (arguments as in `autograd.Node`), where anyone wants it."""
     followed = mode.grad and any(t._requires_grad for t in inputs)
     if followed or mode.trace:
         node = Node(name, inputs, attrs, backward, len(results))
