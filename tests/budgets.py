@@ -17,3 +17,16 @@ TEXTBOOK_SCALE = 1e-9
 
 CENTRAL_DIFFERENCE = 1e-7
 """Central difference with step 1e-5 in float64, relative: its truncation (1e-10 times a third derivative) plus 1e-16 / 1e-5 of rounding."""
+
+OPTIMISER_STEP = 2e-6
+"""An optimiser's parameters against torch's after 30 float32 steps, relative (to 1 at least): another order of the same dozen operations, 2^-24 each,
+accumulated; and Adam's first steps divide by small numbers, alike on both sides."""
+
+SCHEDULE = 1e-12
+"""A schedule's rate against torch's, relative to the initial rate: float64, the same formulas in another order, 60 steps."""
+
+INTEGER_TANH, INTEGER_SIGMOID = 1.217, 0.911
+"""Largest errors of the table in steps of 2^-15 over all 65,536 arguments, as docs/arithmetic.md states them to 3 decimals."""
+
+INTEGER_LAYER = 0.02
+"""h of a layer with unrefined 8-bit weights against the float loop over 40 steps: half a step of 1/127 in up to 50 weights (0.014 seen); c thrice."""
