@@ -87,7 +87,7 @@ class Output:
 
 @dataclass(frozen=True, eq=False)
 class StepGraph:
-    """A whole model: `steps` in an order in which each finds what it reads; `parameters` by name, the state_dict's names where it has them."""
+    """A whole model: `steps` in an order in which each finds what it reads; `parameters` by name, a state_dict's names where it has them."""
 
     input: Input
     output: Output
@@ -240,7 +240,7 @@ def _elsewhere(*_: object) -> Any:
     raise AssertionError("what has states is evaluated by evaluate() and sized by check()")
 
 
-# A recurrence's result is its first state.  "state" reads any, after the step: inputs (the recurrence's name,), settings {"state": name}.
+# A recurrence's result is its first state.  "state" reads any of them: inputs (the recurrence's name,), settings {"state": name}.
 STEP_OPS: dict[str, StepOp] = {
     "recurrence": StepOp(_elsewhere, _recurrence_size),
     "state": StepOp(_elsewhere, _elsewhere),
@@ -266,19 +266,11 @@ def check(graph: StepGraph) -> None:
     if graph.input.kind not in ("real", "tokens") or graph.input.size < 1:
         raise ValueError(f"input: kind 'real' or 'tokens' and a size >= 1 wanted, got {graph.input}")
     for s in graph.steps:
+        if s.name in sizes or s.name in graph.parameters:
+            raise ValueError(f"step {s.name!r}: the name is taken")
         try:
-            if s.op not in STEP_OPS:
-                raise ValueError(f"an operation of {', '.join(STEP_OPS)} wanted, got {s.op!r}")
-            if s.name in sizes or s.name in graph.parameters:
-                raise ValueError("its name is taken")
-            known = sizes | vectors if s.op in ARITHMETIC else sizes
-            if unknown := [i for i in s.inputs if i not in known]:
-                raise ValueError(f"its input {unknown[0]!r} is no earlier step")
-            if missing := [w for w in s.weights.values() if w not in graph.parameters]:
-                raise ValueError(f"no parameter {missing[0]!r}")
-            sizes[s.name] = _size(graph, s, [known[i] for i in s.inputs])
-            _expect("size", sizes[s.name], s.size)
-        except ValueError as e:
+            sizes[s.name] = _size(graph, s, sizes | vectors if s.op in ARITHMETIC else sizes)
+        except ValueError as e:  # noqa: PERF203 (it ends the loop)
             raise ValueError(f"step {s.name!r} ({s.op}): {e}") from None
     carried = {s.name for s in graph.steps if s.op == "recurrence"}
     for state in graph.states:
@@ -287,11 +279,19 @@ def check(graph: StepGraph) -> None:
     _expect("output", sizes.get(graph.output.step), graph.output.size)
 
 
-def _size(graph: StepGraph, s: Step, sizes: list[int]) -> int:
-    """What the size of the step's result is; ValueError where something does not fit."""
+def _size(graph: StepGraph, s: Step, known: Mapping[str, int]) -> int:
+    """The size of the step's result, from the sizes of what it may read; ValueError where something does not fit."""
+    if s.op not in STEP_OPS:
+        raise ValueError(f"an operation of {', '.join(STEP_OPS)} wanted")
+    if unknown := [i for i in s.inputs if i not in known]:
+        raise ValueError(f"its input {unknown[0]!r} is nothing that it may read")
+    if missing := [w for w in s.weights.values() if w not in graph.parameters]:
+        raise ValueError(f"there is no parameter {missing[0]!r}")
+    sizes = [known[i] for i in s.inputs]
     if s.op == "state":
         found = [t.size for t in graph.states if (t.step,) == s.inputs and t.state == s.settings.get("state")]
-        _expect("a state of its input", 1, len(found))
+        _expect("states of that name", 1, len(found))
+        _expect("size", s.size, found[0])
         return found[0]
     if s.op == "embedding" and s.inputs == (INPUT,):
         _expect("tokens", ("tokens", graph.parameters[s.weights["weight"]].shape[0]), (graph.input.kind, graph.input.size))
@@ -304,11 +304,13 @@ def _size(graph: StepGraph, s: Step, sizes: list[int]) -> int:
             for t in own:
                 if t.start is not None:
                     _expect(f"start of {t.state}", (t.size,), getattr(graph.parameters.get(t.start), "shape", None))
-    return STEP_OPS[s.op].size(sizes, {role: graph.parameters[name].shape for role, name in s.weights.items()}, s.settings)
+    size = STEP_OPS[s.op].size(sizes, {role: graph.parameters[name].shape for role, name in s.weights.items()}, s.settings)
+    _expect("size", size, s.size)
+    return size
 
 
 def evaluate(graph: StepGraph, x: Array, states: Mapping[tuple[str, str], Array]) -> tuple[Array, dict[tuple[str, str], Array]]:
-    """One step by the definitions, slow on purpose: x (B, n), or tokens (B, 1), and states -> (the output step's value (B, m), new states)."""
+    """One step by the definitions, slow on purpose: x (B, n), or tokens (B, 1), and states -> (value of the output (B, m), new states)."""
     values: dict[str, Array] = {name: p[None] for name, p in graph.parameters.items()} | {INPUT: x}
     new: dict[tuple[str, str], Array] = {}
     with np.errstate(all="ignore"):
