@@ -31,6 +31,7 @@ ROOMS = {
     "deploy": {"algebra", "cells", "emit", "tensor", "nn", "_core"},
     "exchange": {"algebra", "cells", "tensor", "nn"},
     "report": {"algebra", "cells", "emit", "tensor", "nn", "optim", "train", "deploy", "exchange"},
+    "data": set(),
     "cli": {"algebra", "cells", "emit", "tensor", "nn", "optim", "train", "deploy", "exchange", "report"},
 }
 FACES = {"cli", "report"}  # use the public names too: `import gatecell`

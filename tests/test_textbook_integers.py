@@ -60,7 +60,7 @@ def test_what_enters_a_product_and_the_model():
 
 
 def quantised(w, gates, scale, a8, split=""):
-    """Integers for a layer from float weights: an accumulator a gate (two for those in `split`), no shift, steps from each row's largest weight.
+    """Integers for a layer from float weights: an accumulator a gate (two if in `split`), no shift, steps from the rows' largest weights.
 
     `scale` is the worth of one step of the input; m defines the worth of a row's step, so that only weights and biases are rounded.
     """
