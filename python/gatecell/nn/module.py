@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import chain
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -189,7 +190,7 @@ class Module:
     @property
     def dtype(self) -> np.dtype[Any] | None:
         """dtype of the first floating-point parameter or buffer: what NumPy input is converted to. None for a module without any."""
-        for tensor in (*self.parameters(), *self.buffers()):
+        for tensor in chain(self.parameters(), self.buffers()):
             if tensor.data.dtype.kind == "f":
                 return tensor.data.dtype
         return None

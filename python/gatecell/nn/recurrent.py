@@ -11,6 +11,7 @@ import warnings
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from ..cells import Cell, cells
 from ..errors import Unsupported
@@ -54,12 +55,10 @@ class _Cells(Module):
         for parameter in self.parameters():
             init.uniform_(parameter, -bound, bound)
 
-    def _initial(self, hx: Any, rows: tuple[int, ...]) -> dict[str, Tensor]:
-        """The given states, checked to have shape (*rows, N); zeros for None."""
+    def _given(self, hx: Any, rows: tuple[int, ...]) -> dict[str, Tensor]:
+        """The given states by name, checked to have shape (*rows, N)."""
         names = self.cell.states
         dtype = self.dtype
-        if hx is None:
-            return {name: Tensor(np.zeros((*rows, self._lengths[name]), dtype)) for name in names}
         given = (hx,) if isinstance(hx, (Tensor, np.ndarray)) else hx
         if not isinstance(given, (tuple, list)):
             raise TypeError(f"initial states: wanted {_listed(names)}, got {type(hx).__name__}")
@@ -72,6 +71,9 @@ class _Cells(Module):
             if tuple(value.shape) != want:
                 raise ValueError(f"initial state {name}: wanted shape {want}, got {tuple(value.shape)}")
         return states
+
+    def _zeros(self, rows: tuple[int, ...]) -> dict[str, Tensor]:
+        return {name: Tensor(np.zeros((*rows, n), self.dtype)) for name, n in self._lengths.items()}
 
     def _states(self, last: dict[str, Tensor]) -> Any:
         """Final states as torch returns them: one Tensor, or a tuple for cells with several."""
@@ -133,23 +135,29 @@ class Recurrent(_Cells):
     def forward(self, input: Any, hx: Any = None, lengths: Any = None) -> tuple[Tensor, Any]:
         x = self._check_input(input, (2, 3), "(B, T, I) or (T, I)" if self.batch_first else "(T, B, I) or (T, I)")
         batched = x.ndim == 3
+        if lengths is not None and not batched:
+            raise ValueError("lengths: wanted None for an input without a batch; cut the input instead")
         if not batched:
             x = x.unsqueeze(1)
         elif self.batch_first:
             x = x.transpose(0, 1)
+        time, batch = x.shape[:2]
+        if lengths is not None:
+            lengths = _lengths(lengths, batch, time)
         directions = 2 if self.bidirectional else 1
         rows = self.num_layers * directions
-        given = self._initial(hx, (rows, int(x.shape[1])) if batched else (rows,))
-        if not batched:
-            given = {name: value.unsqueeze(1) for name, value in given.items()}
+        if hx is None:
+            starts = [self._zeros((batch,))] * rows
+        else:
+            given = self._given(hx, (rows, batch) if batched else (rows,))
+            starts = [{name: value[row] if batched else value[row].unsqueeze(0) for name, value in given.items()} for row in range(rows)]
         last: list[dict[str, Tensor]] = []
         for layer in self._names:
             if last and self.dropout and self.training:
                 x = F.dropout(x, self.dropout)
             outputs = []
             for reverse, names in enumerate(layer):
-                states = {name: value[len(last)] for name, value in given.items()}
-                output, end = recurrence(self.cell, x, states, self._weights(names), reverse=bool(reverse), lengths=lengths)
+                output, end = recurrence(self.cell, x, starts[len(last)], self._weights(names), reverse=bool(reverse), lengths=lengths)
                 outputs.append(output)
                 last.append(end)
             x = outputs[0] if directions == 1 else cat(outputs, -1)
@@ -183,7 +191,7 @@ class RecurrentCell(_Cells):
     def forward(self, input: Any, hx: Any = None) -> Any:
         x = self._check_input(input, (1, 2), "(B, I) or (I,)")
         batched = x.ndim == 2
-        states = self._initial(hx, tuple(x.shape[:-1]))
+        states = self._zeros(tuple(x.shape[:-1])) if hx is None else self._given(hx, tuple(x.shape[:-1]))
         if not batched:
             x, states = x.unsqueeze(0), {name: value.unsqueeze(0) for name, value in states.items()}
         _, last = recurrence(self.cell, x.unsqueeze(0), states, self._weights(self._names))
@@ -202,6 +210,18 @@ def _record(cell: Any) -> Cell:
     if cell not in cells:
         raise ValueError(f"cell: wanted one of {', '.join(cells)}, got {cell!r}")
     return cells[cell]
+
+
+def _lengths(value: Any, batch: int, time: int) -> npt.NDArray[np.int64] | None:
+    """`lengths` as an array (B,), checked; None when every sequence is as long as the input."""
+    array = np.asarray(value)
+    if array.dtype.kind not in "iu":
+        raise TypeError(f"lengths: wanted integers, got {type(value).__name__} of {array.dtype}")
+    if array.shape != (batch,):
+        raise ValueError(f"lengths: wanted shape {(batch,)}, one per sequence, got {array.shape}")
+    if not ((array >= 1) & (array <= time)).all():
+        raise ValueError(f"lengths: wanted 1 to {time} (T), got {array.min()} to {array.max()}")
+    return None if (array == time).all() else array.astype(np.int64)
 
 
 def _listed(names: list[str]) -> str:

@@ -138,7 +138,7 @@ class Optimizer:
         return {"state": {numbers[id(t)]: dict(s) for t, s in self.state.items()}, "param_groups": groups}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Take options and state from a state_dict of the same kind of optimiser, torch's too. ValueError, and no change, if it does not."""
+        """Take options and state from a state_dict of the same kind of optimiser, torch's too. ValueError and no change if it does not."""
         if not isinstance(state_dict, Mapping) or not {"state", "param_groups"} <= set(state_dict):
             raise ValueError("an optimiser's state_dict is a mapping with 'state' and 'param_groups'")
         theirs, ours = state_dict["param_groups"], self.param_groups
