@@ -29,4 +29,4 @@ INTEGER_TANH, INTEGER_SIGMOID = 1.217, 0.911
 """Largest errors of the table in steps of 2^-15 over all 65,536 arguments, as docs/arithmetic.md states them to 3 decimals."""
 
 INTEGER_LAYER = 0.02
-"""h of a layer with plain 8-bit weights against the float loop over 40 steps: half a step of 1/127 in up to 50 weights; 0.014 seen.  c: thrice."""
+"""h of a layer with plain 8-bit weights against the float loop, 40 steps: half a step of 1/127 in up to 50 weights, 0.014 seen.  c: thrice."""
