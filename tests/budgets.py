@@ -30,3 +30,28 @@ INTEGER_TANH, INTEGER_SIGMOID = 1.217, 0.911
 
 INTEGER_LAYER = 0.02
 """h of a layer with plain 8-bit weights against the float loop, 40 steps: half a step of 1/127 in up to 50 weights, 0.014 seen.  c: thrice."""
+
+TORCH_RATIO = 1.5
+"""A float32 layer's distance from the float64 run, in torch's own distance from it: ours may round elsewhere, but not worse in kind."""
+
+TORCH_FLOOR = 6e-8
+"""A distance that is no distance: one rounding of float32, 2^-24 of the largest value; below it the ratio would compare luck."""
+
+TORCH_FORWARD = 3e-6
+"""Outputs and states against torch in float64, relative: float32 over up to 20 steps and three layers."""
+
+TORCH_GRADIENT = 2e-5
+"""Gradients against torch in float64, relative: sums over time and batch of products of float32 values."""
+
+TORCH_DOUBLE = 1e-11
+"""Outputs, states and gradients of a float64 layer against torch's, relative: sums in another order, 20 steps deep."""
+
+TORCH_TRAINING = 1e-4
+"""Loss along 100 Adam steps with clipping, relative to torch's at the same step: what rounding grows to in that many steps."""
+
+LAYER = 2e-6
+"""Layers and losses without a recurrence against torch in float32, relative: one matrix product or a few pointwise functions."""
+
+ARRAY = 2e-5
+"""An array operation in float32 and its gradient against torch's, relative to the largest entry (to 1 at least): sums of up to 625 terms in
+another order, 2^-24 each, and exp of up to 50 inside softmax."""

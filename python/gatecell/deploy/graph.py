@@ -87,7 +87,7 @@ class Output:
 
 @dataclass(frozen=True, eq=False)
 class StepGraph:
-    """A whole model: `steps` in an order in which each finds what it reads; `parameters` by name, a state_dict's names where it has them."""
+    """A whole model: `steps` in an order in which each finds what it reads; `parameters` by name, a state_dict's where it has them."""
 
     input: Input
     output: Output
@@ -240,7 +240,7 @@ def _elsewhere(*_: object) -> Any:
     raise AssertionError("what has states is evaluated by evaluate() and sized by check()")
 
 
-# A recurrence's result is its first state.  "state" reads any of them: inputs (the recurrence's name,), settings {"state": name}.
+# A recurrence's result is its first state.  "state" reads any of them: inputs (the recurrence,), settings {"state": name}.
 STEP_OPS: dict[str, StepOp] = {
     "recurrence": StepOp(_elsewhere, _recurrence_size),
     "state": StepOp(_elsewhere, _elsewhere),
@@ -260,7 +260,7 @@ STEP_OPS |= {op: _pointwise(op, 1) for op in ("neg", "abs", "exp", "log", "sqrt"
 
 
 def check(graph: StepGraph) -> None:
-    """ValueError, saying which step and why, unless everything in the graph fits together: then `evaluate` cannot fail on an input that fits."""
+    """ValueError, saying which step and why, unless everything in the graph fits: then `evaluate` cannot fail on an input that fits."""
     sizes = {INPUT: 1 if graph.input.kind == "tokens" else graph.input.size}
     vectors = {name: p.shape[0] for name, p in graph.parameters.items() if p.ndim == 1}
     if graph.input.kind not in ("real", "tokens") or graph.input.size < 1:
@@ -270,7 +270,7 @@ def check(graph: StepGraph) -> None:
             raise ValueError(f"step {s.name!r}: the name is taken")
         try:
             sizes[s.name] = _size(graph, s, sizes | vectors if s.op in ARITHMETIC else sizes)
-        except ValueError as e:  # noqa: PERF203 (it ends the loop)
+        except ValueError as e:
             raise ValueError(f"step {s.name!r} ({s.op}): {e}") from None
     carried = {s.name for s in graph.steps if s.op == "recurrence"}
     for state in graph.states:

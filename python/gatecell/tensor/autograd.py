@@ -107,7 +107,7 @@ class enable_grad(_Switch):
 
 
 class set_grad_enabled(_Switch):
-    """`with set_grad_enabled(training):`"""
+    """`with set_grad_enabled(training):` is `no_grad` where it is False."""
 
     def __init__(self, enabled: bool) -> None:
         super().__init__("grad", bool(enabled))
@@ -121,6 +121,7 @@ class tracing(_Switch):
 
 
 def is_grad_enabled() -> bool:
+    """Whether results remember how they were made."""
     return mode.grad
 
 

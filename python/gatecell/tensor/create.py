@@ -65,11 +65,13 @@ def _shape(size: tuple[Any, ...]) -> tuple[int, ...]:
 
 
 def zeros(*size: Any, dtype: DType = None, requires_grad: bool = False, device: Any = None) -> Tensor:
+    """Zeros of that shape."""
     _check(device)
     return Tensor(np.zeros(_shape(size), as_dtype(dtype or float32)), requires_grad)
 
 
 def ones(*size: Any, dtype: DType = None, requires_grad: bool = False, device: Any = None) -> Tensor:
+    """Ones of that shape."""
     _check(device)
     return Tensor(np.ones(_shape(size), as_dtype(dtype or float32)), requires_grad)
 
@@ -80,19 +82,23 @@ def empty(*size: Any, dtype: DType = None, requires_grad: bool = False, device: 
 
 
 def full(size: Sequence[int], fill_value: Scalar, dtype: DType = None, requires_grad: bool = False, device: Any = None) -> Tensor:
+    """`fill_value` everywhere; its type decides the dtype."""
     _check(device)
     return Tensor(np.full(_shape((size,)), fill_value, as_dtype(dtype or scalar_dtype(fill_value))), requires_grad)
 
 
 def zeros_like(like: Tensor, dtype: DType = None, requires_grad: bool = False) -> Tensor:
+    """Zeros of the shape and dtype of `like`."""
     return zeros(like.shape, dtype=dtype or like.dtype, requires_grad=requires_grad)
 
 
 def ones_like(like: Tensor, dtype: DType = None, requires_grad: bool = False) -> Tensor:
+    """Ones of the shape and dtype of `like`."""
     return ones(like.shape, dtype=dtype or like.dtype, requires_grad=requires_grad)
 
 
 def full_like(like: Tensor, fill_value: Scalar, dtype: DType = None) -> Tensor:
+    """`fill_value` in the shape and dtype of `like`."""
     return full(like.shape, fill_value, dtype=dtype or like.dtype)
 
 
@@ -100,6 +106,7 @@ empty_like = zeros_like
 
 
 def eye(n: int, m: int | None = None, dtype: DType = None) -> Tensor:
+    """The identity matrix (n, n), or (n, m)."""
     return Tensor(np.eye(n, m, dtype=as_dtype(dtype or float32)))
 
 
@@ -112,6 +119,7 @@ def arange(start: Scalar, end: Scalar | None = None, step: Scalar = 1, dtype: DT
 
 
 def linspace(start: float, end: float, steps: int, dtype: DType = None) -> Tensor:
+    """`steps` numbers from start to end, both included."""
     return Tensor(np.linspace(start, end, steps).astype(as_dtype(dtype or float32)))
 
 
@@ -135,10 +143,12 @@ def _real(dtype: DType) -> np.dtype[Any]:
 
 
 def randn_like(like: Tensor) -> Tensor:
+    """Normal numbers in the shape and dtype of `like`."""
     return randn(like.shape, dtype=like.dtype)
 
 
 def rand_like(like: Tensor) -> Tensor:
+    """Uniform numbers in the shape and dtype of `like`."""
     return rand(like.shape, dtype=like.dtype)
 
 

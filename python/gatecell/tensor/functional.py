@@ -140,18 +140,22 @@ def binary_cross_entropy_with_logits(
 
 
 def relu(input: Tensor) -> Tensor:
+    """x where it is above 0, else 0."""
     return input.relu()
 
 
 def sigmoid(input: Tensor) -> Tensor:
+    """1 / (1 + e^-x)."""
     return input.sigmoid()
 
 
 def tanh(input: Tensor) -> Tensor:
+    """Hyperbolic tangent."""
     return input.tanh()
 
 
 def logsigmoid(input: Tensor) -> Tensor:
+    """log(sigmoid(x)), without its overflow."""
     return input._real("log_sigmoid")
 
 
@@ -161,18 +165,22 @@ def softplus(input: Tensor) -> Tensor:
 
 
 def silu(input: Tensor) -> Tensor:
+    """x sigmoid(x)."""
     return input * input.sigmoid()
 
 
 def leaky_relu(input: Tensor, negative_slope: float = 0.01) -> Tensor:
+    """x above 0, negative_slope x below."""
     return input.relu() - negative_slope * (-input).relu()
 
 
 def softmax(input: Tensor, dim: int) -> Tensor:
+    """e^x over its sum along `dim`."""
     return input.softmax(dim)
 
 
 def log_softmax(input: Tensor, dim: int) -> Tensor:
+    """The logarithm of softmax, without its overflow."""
     return input.log_softmax(dim)
 
 

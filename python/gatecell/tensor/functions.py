@@ -50,34 +50,42 @@ def where(condition: Tensor, input: Operand, other: Operand) -> Tensor:
 
 
 def maximum(input: Tensor, other: Operand) -> Tensor:
+    """The larger of each pair (broadcast); a tie shares the gradient."""
     return Tensor._binary("maximum", input, other)
 
 
 def minimum(input: Tensor, other: Operand) -> Tensor:
+    """The smaller of each pair (broadcast); a tie shares the gradient."""
     return Tensor._binary("minimum", input, other)
 
 
 def add(input: Operand, other: Operand) -> Tensor:
+    """input + other."""
     return Tensor._binary("add", input, other)
 
 
 def sub(input: Operand, other: Operand) -> Tensor:
+    """input - other."""
     return Tensor._binary("sub", input, other)
 
 
 def mul(input: Operand, other: Operand) -> Tensor:
+    """input * other."""
     return Tensor._binary("mul", input, other)
 
 
 def div(input: Operand, other: Operand) -> Tensor:
+    """input / other; float32 of integers."""
     return Tensor._binary("div", input, other)
 
 
 def pow(input: Operand, exponent: Operand) -> Tensor:
+    """input ** exponent."""
     return Tensor._binary("pow", input, exponent)
 
 
 def matmul(input: Tensor, other: Tensor) -> Tensor:
+    """input @ other: the product over the last axis and the last but one."""
     return input.matmul(other)
 
 
@@ -85,134 +93,167 @@ mm = bmm = matmul
 
 
 def abs(input: Tensor) -> Tensor:
+    """|x|."""
     return input.abs()
 
 
 def exp(input: Tensor) -> Tensor:
+    """e^x."""
     return input.exp()
 
 
 def log(input: Tensor) -> Tensor:
+    """Natural logarithm."""
     return input.log()
 
 
 def sqrt(input: Tensor) -> Tensor:
+    """Square root."""
     return input.sqrt()
 
 
 def sin(input: Tensor) -> Tensor:
+    """Sine, x in radians."""
     return input.sin()
 
 
 def cos(input: Tensor) -> Tensor:
+    """Cosine, x in radians."""
     return input.cos()
 
 
 def tanh(input: Tensor) -> Tensor:
+    """Hyperbolic tangent."""
     return input.tanh()
 
 
 def sigmoid(input: Tensor) -> Tensor:
+    """1 / (1 + e^-x)."""
     return input.sigmoid()
 
 
 def relu(input: Tensor) -> Tensor:
+    """x where it is above 0, else 0."""
     return input.relu()
 
 
 def softmax(input: Tensor, dim: int) -> Tensor:
+    """e^x over its sum along `dim`."""
     return input.softmax(dim)
 
 
 def log_softmax(input: Tensor, dim: int) -> Tensor:
+    """The logarithm of softmax, without its overflow."""
     return input.log_softmax(dim)
 
 
 def clamp(input: Tensor, min: float | None = None, max: float | None = None) -> Tensor:
+    """Each element brought into [min, max]; None: no limit on that side."""
     return input.clamp(min, max)
 
 
 def sum(input: Tensor, dim: Dim = None, keepdim: bool = False) -> Tensor:
+    """The sum over `dim` (one axis, several, None: all)."""
     return input.sum(dim, keepdim)
 
 
 def mean(input: Tensor, dim: Dim = None, keepdim: bool = False) -> Tensor:
+    """The mean over `dim` (one axis, several, None: all)."""
     return input.mean(dim, keepdim)
 
 
 def var(input: Tensor, dim: Dim = None, correction: int = 1, keepdim: bool = False) -> Tensor:
+    """The variance over `dim`, over (count - correction)."""
     return input.var(dim, correction, keepdim)
 
 
 def std(input: Tensor, dim: Dim = None, correction: int = 1, keepdim: bool = False) -> Tensor:
+    """The square root of `var`."""
     return input.std(dim, correction, keepdim)
 
 
 def max(input: Tensor, dim: Any = None, keepdim: bool = False) -> Any:
+    """The largest of all; over `dim` (values, indices); of a tensor and another, the larger of each pair."""
     return input.max(dim, keepdim)
 
 
 def min(input: Tensor, dim: Any = None, keepdim: bool = False) -> Any:
+    """The smallest of all; over `dim` (values, indices); of a tensor and another, the smaller of each pair."""
     return input.min(dim, keepdim)
 
 
 def argmax(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
+    """Where the largest stands: int64, along `dim` or in the flattened whole."""
     return input.argmax(dim, keepdim)
 
 
 def argmin(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
+    """Where the smallest stands: int64, along `dim` or in the flattened whole."""
     return input.argmin(dim, keepdim)
 
 
 def reshape(input: Tensor, shape: Sequence[int]) -> Tensor:
+    """The same elements in another shape; one length may be -1."""
     return input.reshape(shape)
 
 
 def flatten(input: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
+    """The axes from start_dim to end_dim as one."""
     return input.flatten(start_dim, end_dim)
 
 
 def transpose(input: Tensor, dim0: int, dim1: int) -> Tensor:
+    """Two axes exchanged."""
     return input.transpose(dim0, dim1)
 
 
 def permute(input: Tensor, dims: Sequence[int]) -> Tensor:
+    """The axes in another order."""
     return input.permute(dims)
 
 
 def squeeze(input: Tensor, dim: int | None = None) -> Tensor:
+    """Without the axes of length 1, or without that one if its length is 1."""
     return input.squeeze(dim)
 
 
 def unsqueeze(input: Tensor, dim: int) -> Tensor:
+    """With a new axis of length 1."""
     return input.unsqueeze(dim)
 
 
 def flip(input: Tensor, dims: Sequence[int]) -> Tensor:
+    """Backwards along these axes."""
     return input.flip(dims)
 
 
 def chunk(input: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
+    """At most `chunks` pieces of equal length along `dim` (the last may be shorter)."""
     return input.chunk(chunks, dim)
 
 
 def split(tensor: Tensor, split_size_or_sections: int | Sequence[int], dim: int = 0) -> tuple[Tensor, ...]:
+    """Pieces of that length, or of the lengths listed, along `dim`."""
     return tensor.split(split_size_or_sections, dim)
 
 
 def unbind(input: Tensor, dim: int = 0) -> tuple[Tensor, ...]:
+    """The slices along `dim`, without it."""
     return input.unbind(dim)
 
 
 def isnan(input: Tensor) -> Tensor:
+    """Which elements are NaN."""
     return input.isnan()
 
 
 def isfinite(input: Tensor) -> Tensor:
+    """Which elements are neither infinite nor NaN."""
     return input.isfinite()
 
 
 def is_tensor(value: object) -> bool:
+    """Whether `value` is a Tensor."""
     return isinstance(value, Tensor)
 
 
@@ -222,4 +263,5 @@ def equal(input: Tensor, other: Tensor) -> bool:
 
 
 def allclose(input: Tensor, other: Tensor, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool = False) -> bool:
+    """Whether |input - other| <= atol + rtol |other| everywhere."""
     return bool(np.allclose(input.data, other.data, rtol, atol, equal_nan))

@@ -134,6 +134,10 @@ def _share(a: Array, b: Array, y: Array) -> Array:
     return np.where(a == b, 0.5, a == y)
 
 
+def _inside(a: Array, low: float | None, high: float | None) -> Array:
+    return np.asarray((low is None or a >= low) & (high is None or a <= high))
+
+
 def _zero(g: Array, y: Array, *arrays: Array) -> Array:
     return np.zeros((), g.dtype)
 
@@ -162,7 +166,7 @@ OPS: dict[str, Op] = {
     "log_sigmoid": Op(lambda a: np.minimum(a, 0) - np.log1p(np.exp(-np.abs(a))), (lambda g, y, a: g * sigmoid(-a),)),
     "relu": Op(lambda a: np.maximum(a, 0), (lambda g, y, a: g * (a > 0),)),
     "sign": Op(np.sign, (_zero,)),
-    "clamp": Op(lambda a, low, high: np.clip(a, low, high), (lambda g, y, a, low, high: g * ((a >= low) & (a <= high)),)),
+    "clamp": Op(lambda a, low, high: np.clip(a, low, high), (lambda g, y, a, low, high: g * _inside(a, low, high),)),
     "cast": Op(lambda a, dtype: a.astype(dtype), (lambda g, y, a, dtype: g,)),
     "detach": Op(lambda a: a, None),
     "clone": Op(np.copy, (lambda g, y, a: g,)),

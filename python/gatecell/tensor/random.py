@@ -30,6 +30,7 @@ def get_rng_state() -> dict[str, Any]:
 
 
 def set_rng_state(state: dict[str, Any]) -> None:
+    """Go back to where `get_rng_state` stood."""
     _generator.bit_generator.state = state
 
 

@@ -279,6 +279,8 @@ class Tensor(Methods):
     @staticmethod
     def _binary(name: str, a: Operand, b: Operand) -> Tensor:
         """An operation of two, after torch's promotion of types."""
+        if isinstance(a, Tensor) and isinstance(b, Tensor) and a.data.dtype == b.data.dtype and a.data.dtype.kind == "f":
+            return apply(name, a, b)
         for v in (a, b):
             if not isinstance(v, (Tensor, bool, int, float, np.generic)):
                 raise TypeError(f"{name}: a Tensor or a number wanted, got {_what(v)}")
