@@ -1,0 +1,37 @@
+"""What tests against torch share: the same random leaves on both sides, and the comparison of values, dtypes, shapes and gradients."""
+
+import numpy as np
+import torch
+
+import budgets
+import gatecell as gc
+
+
+def both(seed, *shapes, dtype=np.float32, positive=False):
+    """The same random numbers as leaves of ours and of torch's, away from 0 so that no kink decides."""
+    rng = np.random.default_rng(seed)
+    arrays = [rng.normal(size=s) for s in shapes]
+    arrays = [
+        np.asarray((np.abs(a) if positive else a) + np.where(a < 0, -0.1, 0.1) * (not positive) + 0.2 * positive, dtype) for a in arrays
+    ]
+    return [gc.tensor(a, requires_grad=True) for a in arrays], [torch.tensor(a, requires_grad=True) for a in arrays]
+
+
+def agree(ours, theirs, budget=budgets.ARRAY):
+    """Same dtype, shape and, to the budget, values."""
+    ours, theirs = np.asarray(ours), np.asarray(theirs.detach() if isinstance(theirs, torch.Tensor) else theirs)
+    assert (ours.dtype, ours.shape) == (theirs.dtype, theirs.shape)
+    scale = max(1.0, float(np.abs(theirs[np.isfinite(theirs)]).max(initial=0))) if theirs.dtype.kind == "f" else 1.0
+    np.testing.assert_allclose(ours, theirs, rtol=0, atol=budget * scale)
+
+
+def check(f, g, ours, theirs, seed=0):
+    """f on our leaves equals g on torch's, and so do the gradients of a random combination of the results."""
+    y, z = f(*ours), g(*theirs)
+    agree(y, z)
+    weight = np.random.default_rng(seed).normal(size=z.shape).astype(np.asarray(y).dtype)
+    (y * gc.tensor(weight)).sum().backward()
+    (z * torch.tensor(weight)).sum().backward()
+    for a, b in zip(ours, theirs, strict=True):
+        if b.grad is not None:
+            agree(a.grad, b.grad)
