@@ -34,7 +34,7 @@ static inline uint32_t *stack_pointer(void) {
 #elif defined(__aarch64__)
     __asm__ volatile("mov %0, sp" : "=r"(sp));
 #else
-#    error "a line for this core is missing"
+#error "a line for this core is missing"
 #endif
     return (uint32_t *)sp;
 }

@@ -25,8 +25,8 @@ enum { INPUTS = CAPS(_INPUT_SIZE), OUTPUTS = CAPS(_OUTPUT_SIZE) };
 typedef struct {
     uint32_t input_letter, input_bytes, inputs, output_letter, output_bytes, outputs, state_bytes;
 } info_t;
-__attribute__((section(".gatecell"))) const info_t gatecell_info = {
-    LETTER(input_t), sizeof(input_t), INPUTS, LETTER(output_t), sizeof(output_t), OUTPUTS, sizeof(state_t)};
+__attribute__((section(".gatecell")))
+const info_t gatecell_info = {LETTER(input_t), sizeof(input_t), INPUTS, LETTER(output_t), sizeof(output_t), OUTPUTS, sizeof(state_t)};
 
 /* Rows per file access: about 2 KB, so that the calls cost little and small boards have the room. */
 #define ROW_BYTES (INPUTS * sizeof(input_t) + OUTPUTS * sizeof(output_t) + sizeof(uint32_t))
