@@ -1,278 +1,385 @@
-"""From programs to plans: stages of products, reductions and loops over units, spelled as instructions on registers.
+"""From a page's program to its step in integers, by rule (docs/arithmetic.md, sections 5 and 7).
 
-Not here: any cell, any machine.  The C++ core runs a plan (plans.py says which plans a cell has); the emitter writes
-the same instructions as compiled steps.  A plan is small and explicit: arrays by name, and per stage what is done in order.
-
-* A sum of products that nothing else reads becomes one accumulator: W x + R h never exist apart.
-* a b + c becomes one fused multiply-add, in one fixed order, so that compiled and interpreted steps give the same bits.
-* `within` and `stop_gradient` are no operations.
+Not here: any cell, weights' values, shifts and multipliers (the quantiser chooses them).  A primitive without a row in
+`MEANING` has no integer meaning yet: `Unsupported` names it and its line.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from functools import reduce
+import dataclasses
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
-from .graph import Graph, Node, is_leaf, needed
-from .ops import OPS, joins
-from .program import cut
+from ..errors import Unsupported
+from .graph import Node, is_leaf
+from .integer import INT16, INT32, OPERATIONS, Accumulator, Instr, IntegerProgram, Ints, Loop, Source, Vector, inside, lerp_inner, prove
+from .ops import OPS
+from .program import Program
+from .ranges import ranges
+from .source import Lines
 
-# Spellings of what only machines know; the rest is the table of primitives.
-FUSED = {"copy": "{0}", "fma": "fma({0}, {1}, {2})", "fms": "fms({0}, {1}, {2})", "fnma": "fnma({0}, {1}, {2})"}
-SPELLING = FUSED | {name: op.c for name, op in OPS.items() if op.c not in ("", "{0}")}
-OPCODES = {name: k for k, name in enumerate(SPELLING)}
-REDUCTIONS = tuple(name for name, op in OPS.items() if op.joins)
-
-
-@dataclass(frozen=True)
-class Array:
-    """Where values live between loops.
-
-    `kind`: "over" (time, batch, units), "ring" (two slots in turn), "buffer" (one slot), "row" (one value a row),
-    "unit" (a per-unit parameter), "scalar" (a shared one).  `offset`: slot t + offset at step t.
-    """
-
-    name: str
-    kind: str
-    axis: str
-    offset: int = 0
+ARGUMENT = 12
+"""Fraction of the arguments of tanh and sigmoid, and of the pre-activations that only these read."""
+HEADROOM = 1.25
+"""Calibrated values may grow by this much before they saturate."""
+CURVES = {"tanh", "sigmoid"}
+LINEAR = {"add", "sub", "neg"}
 
 
 @dataclass(frozen=True)
-class Term:
-    """A product inside an accumulator: `weight` times the rows of `source`."""
+class Value:
+    """A register, what it stands for, and its proven interval."""
 
-    accumulator: int
-    weight: str
-    transposed: bool
-    source: str
-
-
-@dataclass(frozen=True)
-class Instruction:
-    op: str
-    dst: int
-    src: tuple[int, ...]
-
-
-@dataclass
-class Loop:
-    """One pass over units: accumulators are filled by products, then the instructions run.
-
-    Registers are numbered: arrays first, accumulators, temporaries, then constants (floats) and scalars (names).
-    """
-
-    axis: str
-    arrays: list[str] = field(default_factory=list)
-    accumulators: list[str] = field(default_factory=list)
-    terms: list[Term] = field(default_factory=list)
-    temporaries: list[str] = field(default_factory=list)
-    constants: list[float | str] = field(default_factory=list)
-    code: list[Instruction] = field(default_factory=list)
+    reg: int
+    frac: int
+    lo: int
+    hi: int
 
 
 @dataclass(frozen=True)
-class Reduction:
-    op: str
-    source: str
-    result: str
+class Given:
+    """What the lowering cannot know from the page."""
+
+    x: Vector
+    """The input as it arrives."""
+    view: bool
+    """a8: int8 views enter products (never of a model's own input)."""
+    raw: bool
+    """The input is the model's own: it enters products as it is, and nothing else can read it."""
+    peak: Mapping[Node, float]
+    """Largest magnitude of a value over the calibration data."""
+    params: Mapping[str, Vector]
 
 
-@dataclass
-class Pass:
-    """A stage: reductions of what earlier stages stored, then loops."""
-
-    reductions: list[Reduction]
-    loops: list[Loop]
+def whole(frac: float, least: int = 0) -> int:
+    return max(least, min(15, math.floor(frac)))
 
 
-@dataclass
-class Plan:
-    name: str
-    arrays: dict[str, Array]
-    passes: list[Pass]
-    descending: bool = False
-    """Whether time runs from the last step to the first."""
+class Lowering:
+    """One page's way to integers: analysis of the program first, then loops of instructions."""
 
-
-class _Rewrite:
-    """Nodes of a program -> nodes that a machine runs: accumulators, fused operations, leaves as arrays."""
-
-    def __init__(self, outs: Mapping[str, Node], leaves: Mapping[Node, tuple[Array, ...]]) -> None:
-        self.graph, self.leaves, self.done = Graph(), leaves, dict[Node, Node]()
-        self.names: dict[Node, str] = {}
-        nodes = needed(outs.values(), leaves)
-        self.readers = Counter(a for n in nodes for a in n.args) + Counter(outs.values())
-        for n in nodes:
-            self(n)
-        self.outs = {name: self(n) for name, n in outs.items()}
-
-    def __call__(self, n: Node) -> Node:
-        if n not in self.done:
-            self.done[n] = self._make(n)
-        return self.done[n]
-
-    def _make(self, n: Node) -> Node:
-        g = self.graph
-        if n in self.leaves:
-            arrays = [g.node("array", attr=a, axis=a.axis) for a in self.leaves[n]]
-            return reduce(lambda a, b: g.node("add", (a, b), axis=a.axis), arrays)
-        if is_leaf(n):
-            return g.node(n.op, attr=n.attr, axis=n.axis)
-        if n.op == "product":
-            return self._sum([n], n.axis)
-        if n.op == "add":
-            return self._sum(self._leaves_of_sum(n), n.axis)
-        if OPS[n.op].c == "{0}":
-            return self(n.args[0])
-        if n.op == "sub":
-            a, b = n.args
-            if self._fusable(b):
-                return g.node("fnma", (*map(self, b.args), self(a)), axis=n.axis)
-            if self._fusable(a):
-                return g.node("fms", (*map(self, a.args), self(b)), axis=n.axis)
-        return g.node(n.op, tuple(map(self, n.args)), n.attr, n.axis)
-
-    def _alone(self, n: Node) -> bool:
-        return n not in self.leaves and self.readers[n] == 1
-
-    def _fusable(self, n: Node) -> bool:
-        return n.op == "mul" and self._alone(n)
-
-    def _leaves_of_sum(self, n: Node) -> list[Node]:
-        return [leaf for a in n.args for leaf in (self._leaves_of_sum(a) if a.op == "add" and self._alone(a) else [a])]
-
-    def _sum(self, parts: list[Node], axis: str) -> Node:
-        """One accumulator for the products, then the rest in order; of several, the last product of factors comes first."""
-        g = self.graph
-        merged = [p for p in parts if p.op == "product" and p not in self.leaves and (self._alone(p) or len(parts) == 1)]
-        rest = [p for p in parts if p not in merged]
-        if merged:
-            total = g.node("products", tuple(self(p.args[0]) for p in merged), tuple(p.attr for p in merged), axis)
-        else:
-            first = next((p for p in reversed(rest) if not self._fusable(p)), rest[-1])
-            rest.remove(first)
-            total = self(first)
-        for p in rest:
-            if self._fusable(p):
-                total = g.node("fma", (*map(self, p.args), total), axis=axis)
-            else:
-                total = g.node("add", (total, self(p)), axis=axis)
-        return total
-
-
-def lower(
-    name: str,
-    outs: Mapping[str, Node],
-    leaves: Mapping[Node, tuple[Array, ...]],
-    stored: Mapping[str, Array],
-    names: Mapping[Node, str],
-    descending: bool = False,
-) -> Plan:
-    """A plan that computes `outs` and stores each in the array of its name in `stored`.
-
-    `leaves`: values that are read from arrays (the sum of them, where there are several); `names`: what a page calls
-    its values.
-    """
-    made = _Rewrite(outs, leaves)
-    called = {made.done[n]: k for n, k in names.items() if n in made.done}
-    return _Planner(name, made, dict(stored), called, descending).plan
-
-
-class _Planner:
-    def __init__(self, name: str, made: _Rewrite, stored: dict[str, Array], called: dict[Node, str], descending: bool) -> None:
-        self.called = called
-        nodes = needed(made.outs.values())
-        stages = cut(nodes)
-        self.place = {n: k for k, s in enumerate(stages) for n in (*s.joins, *s.points)}
-        self.readers: dict[Node, list[Node]] = {n: [] for n in nodes}
-        for n in nodes:
-            for a in dict.fromkeys(n.args):
-                self.readers[a].append(n)
-        self.arrays = {a.attr.name: a.attr for a in nodes if a.op == "array"} | stored
-        self.arrays |= {n.attr: Array(n.attr, "scalar" if n.axis == "1" else "unit", n.axis) for n in nodes if n.op == "param"}
-        self.home: dict[Node, str] = {n: n.attr.name if n.op == "array" else n.attr for n in nodes if n.op == "array" or (n.op == "param" and n.axis != "1")}
-        self.stores: dict[Node, list[str]] = {}
-        last = len(stages) - 1
-        moves: list[tuple[str, Node]] = []  # leaves that go out as they are
-        for out, n in made.outs.items():
-            if n in self.place and n.op not in REDUCTIONS:
-                self.stores.setdefault(n, []).append(out)
-            else:
-                moves.append((out, n))
-        for n, k in self.place.items():
-            if n.op in REDUCTIONS:
-                self._array(Array(f"row{len(self.arrays)}", "row", n.axis), n)
-                if any(r.op == "products" for r in self.readers[n]):
-                    raise TypeError(f"{name}: a product of a reduction's result; write the sum over units instead")
-            elif n not in self.stores and n.axis != "1" and any(joins(r) or self.place[r] > k for r in self.readers[n]):
-                self.stores[n] = [self._array(Array(f"buffer{len(self.arrays)}", "buffer", n.axis), n)]
-        passes = []
-        for k, s in enumerate(stages):
-            reductions = [Reduction(n.op, self._at(n.args[0]), self.home[n]) for n in s.joins if n.op in REDUCTIONS]
-            work = [n for n in (*s.joins, *s.points) if n.op not in REDUCTIONS]
-            leaving = moves if k == last else []
-            axes = dict.fromkeys([n.axis for n in work if n.axis != "1"] + [self.arrays[out].axis for out, _ in leaving])
-            loops = [self._loop(axis, [n for n in work if n.axis == axis], [m for m in leaving if self.arrays[m[0]].axis == axis]) for axis in axes]
-            if reductions or loops:
-                passes.append(Pass(reductions, loops))
-        self.plan = Plan(name, self.arrays, passes, descending)
-
-    def _array(self, a: Array, n: Node) -> str:
-        self.arrays[a.name] = a
-        self.home[n] = a.name
-        return a.name
-
-    def _at(self, n: Node) -> str:
-        return self.home[n] if n in self.home else self.stores[n][0]
-
-    def _loop(self, axis: str, work: list[Node], moves: list[tuple[str, Node]]) -> Loop:
-        loop = Loop(axis)
-        order: list[Node] = []
-
-        def visit(n: Node) -> None:  # values over no axis are computed in every loop that reads them
-            if n.axis == "1" and n not in order and not is_leaf(n) and n.op != "array":
-                for a in n.args:
-                    visit(a)
-                order.append(n)
-
-        for n in work:
+    def __init__(self, p: Program, given: Given, lines: Lines) -> None:
+        self.p, self.given, self.lines = p, given, lines
+        self.spans = ranges(p)
+        self.outs = set(p.outs.values())
+        self.readers: dict[Node, list[Node]] = {n: [] for n in p.nodes}
+        for n in p.nodes:
             for a in n.args:
-                visit(a)
-            order.append(n)
-        here = set(order)
-        reads = [a for n in order if n.op != "products" for a in n.args] + [n for _, n in moves]
-        memory = dict.fromkeys(self._at(a) for a in reads if a not in here and (a in self.home or a in self.stores))
-        stores = [name for n in work for name in self.stores.get(n, [])] + [name for name, _ in moves]
-        loop.arrays = list(dict.fromkeys([*memory, *stores]))
-        sums = [n for n in order if n.op == "products"]
-        loop.accumulators = [self._name(n, "a") for n in sums]
-        loop.terms = [
-            Term(k, weight, transposed, self._at(source))
-            for k, n in enumerate(sums)
-            for (weight, transposed), source in zip(n.attr, n.args, strict=True)
-        ]
-        points = [n for n in order if n.op != "products"]
-        loop.temporaries = [self._name(n, "t") for n in points]
-        loop.constants = list(
-            dict.fromkeys(a.attr for a in (*reads,) if a.op == "const" or (a.op == "param" and a.axis == "1"))
-        )
-        registers = [*loop.arrays, *sums, *points, *loop.constants]
-        where: dict[object, int] = {r: k for k, r in reversed(list(enumerate(registers)))}
+                self.readers[a].append(n)
+        self._check()
+        self.terms = self._accumulators()
+        """Root -> the products whose sum it is."""
+        inner = {a for root, products in self.terms.items() for a in self._between(root, products)}
+        self.nodes = [n for n in p.nodes if n not in inner and not is_leaf(n) and (n.op != "product" or n in self.terms)]
+        self.readers = {n: [r for r in self.readers[n] if r not in inner] for n in p.nodes if n not in inner}
+        self.place = self._places()
+        self.kept = {n for n in self.nodes if any(r in self.products or self.place[r] > self.place[n] for r in self.readers_of(n))}
+        self.names, self.keeps = self._names()
+        """Roots -> the vector of the requantised accumulator; kept values -> the vector that keeps them."""
 
-        def register(n: Node) -> int:
-            if n in here:
-                return where[n]
-            return where[n.attr] if n.op == "const" or (n.op == "param" and n.axis == "1") else where[self._at(n)]
+    # --- analysis ---------------------------------------------------------------------------------------------------
 
-        for n in points:
-            loop.code.append(Instruction(n.op, where[n], tuple(map(register, n.args))))
-        for n in work:
-            loop.code += [Instruction("copy", where[name], (where[n],)) for name in self.stores.get(n, [])]
-        loop.code += [Instruction("copy", where[name], (register(n),)) for name, n in moves]
-        return loop
+    def _check(self) -> None:
+        for n in self.p.nodes:
+            if n.op in OPS and n.op not in MEANING:
+                raise Unsupported(f"{self.p.name}: {n.op} has no integer meaning yet{self.lines.where(n)}")
+            if n.op == "product" and self.p.weights[n.attr[0]].blocks != "1":
+                raise Unsupported(f"{self.p.name}: {n.attr[0]} is block-diagonal, which has no integer form yet{self.lines.where(n)}")
+            if self.given.raw and n is self.p.x and any(r.op != "product" for r in self.readers[n]):
+                raise Unsupported(f"{self.p.name}: the model's own input enters integers only through a product{self.lines.where(self.readers[n][0])}")
 
-    def _name(self, n: Node, otherwise: str) -> str:
-        return self.called.get(n, f"{otherwise}{n.index}")
+    def _accumulators(self) -> dict[Node, list[Node]]:
+        """Maximal sums of products.  A product or inner sum with a second reader, or that is a state, stands alone."""
+        sums: dict[Node, list[Node]] = {}
+        for n in self.p.nodes:
+            if n.op == "product":
+                sums[n] = [n]
+            elif n.op == "add" and all(a in sums and len(self.readers[a]) == 1 and a not in self.outs for a in n.args):
+                sums[n] = [product for a in n.args for product in sums[a]]
+                for a in n.args:
+                    del sums[a]
+        return sums
+
+    def _between(self, root: Node, products: list[Node]) -> set[Node]:
+        todo, inner = [root], set()
+        while todo:
+            n = todo.pop()
+            if n not in products:
+                todo += n.args
+                inner |= set(n.args)
+        return inner
+
+    @property
+    def products(self) -> set[Node]:
+        return set(self.terms)
+
+    def readers_of(self, n: Node) -> list[Node]:
+        """Readers, a product's sum in place of the product."""
+        return [next((root for root, products in self.terms.items() if r in products), r) for r in self.all_readers[n]]
+
+    def _places(self) -> dict[Node, int]:
+        """Loop number: a sum of products is taken as late as its first reader, like every other value."""
+        place = {n: k for k, s in enumerate(self.p.stages) for n in (*s.joins, *s.points)}
+        self.all_readers: dict[Node, list[Node]] = {n: [r for r in self.p.nodes if n in r.args] for n in self.p.nodes}
+        for root in self.terms:
+            readers = [place[r] - (r.op == "product") for r in self.all_readers[root]]
+            place[root] = max(place[root], min(readers)) if readers else place[root]
+        return place
+
+    def _names(self) -> tuple[dict[Node, str], dict[Node, str]]:
+        """Vectors' names: states as the page calls them; accumulators by gate; kept values by the page's names."""
+        taken = {*self.p.states, *self.p.params, "x"}
+        gates: dict[str, set[Node]] = {}
+        for root, products in self.terms.items():
+            for n in products:
+                gates.setdefault(n.attr[0].split(".")[1], set()).add(root)
+
+        def fresh(want: str) -> str:
+            while want in taken:
+                want += "_"
+            taken.add(want)
+            return want
+
+        names: dict[Node, str] = {}
+        for root, products in self.terms.items():
+            weights = [n.attr[0] for n in products]
+            own = {w.split(".")[1] for w in weights}
+            alone = len(own) == 1 and all(gates[g] == {root} for g in own)
+            names[root] = fresh(own.pop() if alone else "_".join(w.replace(".", "_") for w in weights))
+        keeps: dict[Node, str] = {}
+        for n in self.nodes:
+            if n in self.kept:
+                reader = next((r.attr[0].replace(".", "_") + "_of" for r in self.all_readers[n] if r.op == "product"), "kept")
+                keeps[n] = fresh(self.p.names.get(n, reader))
+        return names, keeps
+
+    # --- formats ----------------------------------------------------------------------------------------------------
+
+    def format(self, n: Node) -> int:
+        """The fraction at which the value is an int16."""
+        span = self.spans[n]
+        if max(map(abs, span)) < math.inf:
+            bound = max(map(abs, span))
+            return 15 if bound == 0 else whole(15 - math.log2(bound))
+        return self.calibrated(n)
+
+    def calibrated(self, n: Node, least: int = 0) -> int:
+        peak = HEADROOM * self.given.peak[n]
+        return 15 if peak == 0 else whole(math.log2(32767 / peak), least)
+
+    def fraction(self, root: Node) -> int:
+        """Of a requantised accumulator."""
+        if root in self.outs or root in self.kept:
+            return self.format(root)
+        if self._only_argument(root):
+            return ARGUMENT
+        readers = self.readers[root]
+        if len(readers) == 1 and readers[0].op == "relu":
+            return self.format(readers[0])
+        return min(ARGUMENT, self.format(root))
+
+    def _only_argument(self, n: Node) -> bool:
+        readers = self.readers[n]
+        return bool(readers) and n not in self.outs and all(r.op in CURVES or (r.op in LINEAR and self._only_argument(r)) for r in readers)
+
+    # --- instructions -----------------------------------------------------------------------------------------------
+
+    def emit(self, op: str, args: tuple[Value, ...], frac: int, *n: int, name: str = "") -> Value:
+        key = op, tuple(a.reg for a in args), n, name
+        if key in self.memo:
+            return self.memo[key]
+        if op == "read":
+            v = self.vectors[name]
+            lo, hi = v.lo, v.hi
+        elif op == "const":
+            lo = hi = n[0]
+        elif op == "write":
+            lo, hi = args[0].lo, args[0].hi
+        else:
+            lo, hi = OPERATIONS[op].span(*((a.lo, a.hi) for a in args), *n)
+        if not inside((lo, hi), INT32):
+            raise Unsupported(f"{self.p.name}: {op} would leave int32{self.lines.where(self.at) if self.at is not None else ''}")
+        line = self.lines.line(self.at) if self.at is not None else 0
+        self.code.append(Instr(op, key[1], n, name, lo, hi, line))
+        self.memo[key] = Value(len(self.code) - 1, frac, lo, hi)
+        return self.memo[key]
+
+    def narrow(self, v: Value, frac: int) -> Value:
+        """sat16 of v at another fraction, half up; no clamp where the interval needs none."""
+        if frac > v.frac:
+            v = self.emit("shl", (v,), frac, frac - v.frac)
+        elif frac < v.frac:
+            v = self.emit("round", (v,), frac, v.frac - frac)
+        return v if inside((v.lo, v.hi), INT16) else self.emit("clamp", (v,), frac, *INT16)
+
+    def constant(self, c: float, frac: int) -> Value:
+        return self.emit("const", (), frac, math.floor(math.ldexp(c, frac) + 0.5))
+
+    def factor(self, n: Node) -> Value:
+        """An operand that has to be an int16."""
+        if n.op == "const":
+            exact = next((f for f in range(16) if math.ldexp(n.attr, f).is_integer() and abs(math.ldexp(n.attr, f)) < 32768), None)
+            return self.constant(n.attr, exact if exact is not None else 14 - math.frexp(n.attr)[1])
+        v = self.value(n)
+        return v if inside((v.lo, v.hi), INT16) else self.narrow(v, self.format(n))
+
+    def aligned(self, op: str, a: Node, b: Node) -> Value:
+        """A sum, difference or maximum at the finest fraction at which all of it fits int32."""
+        va, vb = (None if n.op == "const" else self.value(n) for n in (a, b))
+        fracs = [v.frac for v in (va, vb) if v is not None]
+
+        def span(n: Node, v: Value | None, frac: int) -> Ints:
+            if v is None:
+                c = math.floor(math.ldexp(n.attr, frac) + 0.5)
+                return c, c
+            move = (lambda u: u << (frac - v.frac)) if frac >= v.frac else (lambda u: u >> (v.frac - frac))
+            return move(v.lo), move(v.hi)
+
+        def operand(n: Node, v: Value | None, frac: int) -> Value:
+            if v is None:
+                return self.constant(n.attr, frac)
+            if frac > v.frac:
+                return self.emit("shl", (v,), frac, frac - v.frac)
+            return self.emit("shr", (v,), frac, v.frac - frac) if frac < v.frac else v
+
+        frac = max(fracs)
+        while True:
+            sa, sb = span(a, va, frac), span(b, vb, frac)
+            if all(inside(s, INT32) for s in (sa, sb, OPERATIONS[op].span(sa, sb))):
+                return self.emit(op, (operand(a, va, frac), operand(b, vb, frac)), frac)
+            frac -= 1
+
+    def lerp(self, t: Node, a: Node, b: Node) -> Value:
+        vt, va, vb = self.factor(t), self.factor(a), self.factor(b)
+        frac = min(va.frac, vb.frac)
+        while True:
+            ends = [self.emit("round", (v,), frac, v.frac - frac) if v.frac > frac else v for v in (va, vb)]
+            inner = lerp_inner((vt.lo, vt.hi), *((v.lo, v.hi) for v in ends), vt.frac)
+            if all(inside(span, INT32) for span in inner):
+                return self.emit("lerp", (vt, *ends), frac, vt.frac)
+            frac -= 1
+
+    def value(self, n: Node) -> Value:
+        """A value in this loop: read, or computed and, where the rule says so, narrowed once."""
+        before, self.at = self.at, n
+        v = self._value(n)
+        self.at = before
+        return v
+
+    def _value(self, n: Node) -> Value:
+        if n.op in ("state", "x", "param"):
+            name = "x" if n.op == "x" else n.attr
+            return self.emit("read", (), self.vectors[name].frac, name=name)
+        if self.place[n] < self.here or n in self.terms:
+            name = self.keeps[n] if self.place[n] < self.here else self.names[n]
+            return self.emit("read", (), self.vectors[name].frac, name=name)
+        if n in self.done:
+            return self.done[n]
+        v = MEANING[n.op](self, *n.args)
+        wide = not inside((v.lo, v.hi), INT16)
+        format_matters = n in self.outs or n in self.kept
+        if format_matters or (wide and len(self.readers[n]) > 1):
+            v = self.narrow(v, self.format(n))
+        self.done[n] = v
+        if n in self.p.names and not self.code[v.reg].name:
+            self.code[v.reg] = dataclasses.replace(self.code[v.reg], name=self.p.names[n])
+        return v
+
+    # --- loops ------------------------------------------------------------------------------------------------------
+
+    def loops(self, states: Mapping[str, Vector]) -> tuple[tuple[Loop, ...], dict[str, Vector]]:
+        """All loops, for given intervals of the states."""
+        self.vectors = {"x": self.given.x, **states, **self.given.params}
+        self.vectors |= {self.names[r]: Vector("acc", r.axis, self.fraction(r), *INT16) for r in self.terms}
+        made: list[Loop] = []
+        last = max(self.place.values(), default=0)
+        for k in range(last + 1):
+            roots = [r for r in self.terms if self.place[r] == k]
+            keep = [n for n in self.nodes if n in self.kept and self.place[n] == k]
+            new = {s: n for s, n in self.p.outs.items() if (self.place.get(n, last)) == k}
+            for axis in dict.fromkeys([*(n.axis for n in (*keep, *roots)), *(self.p.states[s].axis for s in new)]):
+                self.here, self.at = k, None
+                self.code: list[Instr] = []
+                self.memo: dict[tuple[object, ...], Value] = {}
+                self.done: dict[Node, Value] = {}
+                for n in keep:
+                    if n.axis == axis:
+                        v = self.value(n)
+                        self.vectors[self.keeps[n]] = Vector("temp", axis, v.frac, v.lo, v.hi)
+                        self.emit("write", (v,), v.frac, name=self.keeps[n])
+                values = {s: self.value(n) for s, n in new.items() if self.p.states[s].axis == axis}
+                for s, v in values.items():
+                    self.at = self.p.outs[s]
+                    self.emit("write", (self.narrow(v, states[s].frac),), states[s].frac, name=s)
+                made.append(Loop(axis, tuple(self.accumulator(r) for r in roots if r.axis == axis), tuple(self.code)))
+        return tuple(made), dict(self.vectors)
+
+    def accumulator(self, root: Node) -> Accumulator:
+        def source(n: Node) -> Source:
+            a = n.args[0]
+            arg = "x" if a.op == "x" else a.attr if a.op == "state" else self.keeps[a]
+            return Source(n.attr[0], arg, self.given.view and not (a.op == "x" and self.given.raw))
+
+        return Accumulator(self.names[root], tuple(source(n) for n in self.terms[root]))
+
+
+def lower(p: Program, given: Given, lines: Lines | None = None) -> IntegerProgram:
+    """The step in integers; its shifts are still 0 and 1.  Unsupported: a primitive without integer meaning."""
+    low = Lowering(p, given, lines or Lines())
+
+    # States bounded by their equations start from 0 and grow until their interval holds; the others start from any int16 and shrink.
+    grows = {s: max(map(abs, low.spans[n])) < math.inf for s, n in p.states.items()}
+    states = {s: Vector("state", n.axis, low.format(p.outs[s]), *((0, 0) if grows[s] else INT16)) for s, n in p.states.items()}
+    for rounds in range(20):
+        made, vectors = low.loops(states)
+        span: dict[str, Ints] = {i.name: (i.lo, i.hi) for loop in made for i in loop.points if i.op == "write"}
+        floor = {s: (v.lo, v.hi) if grows[s] else (0, 0) for s, v in states.items()}
+        wide = {s: (min(floor[s][0], span[s][0]), max(floor[s][1], span[s][1])) for s in states}
+        if rounds > 15:
+            wide |= {s: INT16 for s in states if grows[s] and wide[s] != (states[s].lo, states[s].hi)}
+        if all((v.lo, v.hi) == wide[s] for s, v in states.items()):
+            break
+        states = {s: dataclasses.replace(v, lo=wide[s][0], hi=wide[s][1]) for s, v in states.items()}
+    program = IntegerProgram(p.name, next(iter(p.states)), vectors, made, {k: tuple(v) for k, v in p.families.items()})
+    prove(program)
+    return program
+
+
+def _within(low: Lowering, a: Node, lo: Node, hi: Node) -> Value:
+    if lo.op != "const" or hi.op != "const":
+        raise Unsupported(f"{low.p.name}: within wants numbers for bounds{low.lines.where(a)}")
+    v = low.value(a)
+    ends = [math.floor(math.ldexp(n.attr, v.frac) + 0.5) for n in (lo, hi)]
+    return low.emit("clamp", (v,), v.frac, max(ends[0], INT32[0]), min(ends[1], INT32[1]))
+
+
+def _relu(low: Lowering, a: Node) -> Value:
+    v = low.value(a)
+    return low.emit("max", (v, low.emit("const", (), v.frac, 0)), v.frac)
+
+
+def _mul(low: Lowering, a: Node, b: Node) -> Value:
+    va, vb = low.factor(a), low.factor(b)
+    return low.emit("mul", (va, vb), va.frac + vb.frac)
+
+
+def _neg(low: Lowering, a: Node) -> Value:
+    v = low.value(a)
+    return low.emit("neg", (v,), v.frac)
+
+
+MEANING: dict[str, Callable[..., Value]] = {
+    "add": lambda low, a, b: low.aligned("add", a, b),
+    "sub": lambda low, a, b: low.aligned("sub", a, b),
+    "maximum": lambda low, a, b: low.aligned("max", a, b),
+    "mul": _mul,
+    "neg": _neg,
+    "relu": _relu,
+    "within": _within,
+    "lerp": Lowering.lerp,
+    "tanh": lambda low, a: low.emit("tanh", (low.narrow(low.value(a), ARGUMENT),), 15),
+    "sigmoid": lambda low, a: low.emit("sigmoid", (low.narrow(low.value(a), ARGUMENT),), 15),
+    "stop_gradient": lambda low, a: low.value(a),
+}
+"""The integer meaning of the primitives of ops.py."""
