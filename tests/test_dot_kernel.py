@@ -8,8 +8,8 @@ import subprocess
 
 import numpy as np
 import pytest
-from conftest import ROOT, need
 
+from conftest import ROOT, need
 from gatecell.deploy import boards
 from gatecell.deploy.boards import BOARDS
 
@@ -56,7 +56,8 @@ def write(folder, kind, blocks, repeats="1"):
     columns = max(w.shape[1] for w in blocks)
     n = -(-columns // 4)
     stream = np.concatenate([words(w, kind) for w in blocks])
-    lines = ['#include "dot.h"', KERNEL.read_text(), f"static const uint32_t dot_w[{len(stream)}] = {{{','.join(f'{v}u' for v in stream)}}};"]
+    listed = ",".join(f"{word}u" for word in stream)
+    lines = ['#include "dot.h"', KERNEL.read_text(), f"static const uint32_t dot_w[{len(stream)}] = {{{listed}}};"]
     lines += ["void dot_init(dot_state *s) { s->unused = 0; }", "int dot_selftest(void) { return 0; }"]
     lines += ["void dot_step(dot_state *s, const dot_input_t *x, dot_output_t *y) {", "(void)s; const uint32_t *w = dot_w;"]
     if kind == "packed":
@@ -65,7 +66,8 @@ def write(folder, kind, blocks, repeats="1"):
         lines += [f"uint32_t v[{2 * n}]; dot_pack_views(x, {columns}, v);"]
     else:
         # Behind the last column stand values that must not matter.
-        lines += [f"int16_t v[{4 * n}] __attribute__((aligned(4)));", f"for (int k = 0; k < {4 * n}; k++) v[k] = k < {columns} ? x[k] : (int16_t)-32768;"]
+        lines += [f"int16_t v[{4 * n}] __attribute__((aligned(4)));"]
+        lines += [f"for (int k = 0; k < {4 * n}; k++) v[k] = k < {columns} ? x[k] : (int16_t)-32768;"]
     for w in blocks:
         rows, quads = w.shape[0], -(-w.shape[1] // 4)
         call = f"w = dot_{'wide' if kind == 'wide' else 'packed'}(w, v, {quads}, {rows}, a);"
