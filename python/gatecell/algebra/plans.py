@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from .derive import Backward
 from .graph import Node, is_leaf
-from .lower import Array, Plan, lower
+from .loops import Array, Plan, lower
 from .program import Program
 
 

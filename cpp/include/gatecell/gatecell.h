@@ -1,0 +1,80 @@
+/* gatecell's core as plain C: run a cell's plan over time, sum its weight gradients, say what the machine is.
+ *
+ * Not here: any cell, files, integers.  The core allocates only in the functions that end in _new, never prints, never
+ * throws.  Letters: T steps, B rows of the batch, N units of an axis.  Every function is safe to call from several threads
+ * as long as nothing that it writes is shared. */
+#ifndef GATECELL_H
+#define GATECELL_H
+
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef enum {
+  GATECELL_OK = 0,
+  GATECELL_BAD_PLAN = 1,     /* the encoded plan is not one */
+  GATECELL_BAD_ARGUMENT = 2, /* a size, type or pointer is out of range */
+  GATECELL_NO_MEMORY = 3,
+  GATECELL_NO_CPU = 4 /* GATECELL_CPU names an instruction set that is unknown or that this machine lacks */
+} gatecell_status;
+
+typedef enum { GATECELL_FLOAT32 = 0, GATECELL_FLOAT64 = 1 } gatecell_type;
+
+/* Units are padded to whole multiples of this many: every row that the core writes has room for them. */
+enum { GATECELL_PAD = 16 };
+
+/* What went wrong in this thread's last call that did not return GATECELL_OK; owned by the core. */
+const char *gatecell_message(void);
+
+/* The instruction set that the kernels use: "avx512", "avx2", "neon" or "baseline"; NULL if GATECELL_CPU cannot be obeyed. */
+const char *gatecell_cpu(void);
+
+/* A plan: what one step does, decoded and checked.  `code` is algebra/encode.py's encoding. */
+typedef struct gatecell_plan gatecell_plan;
+gatecell_status gatecell_plan_new(const int32_t *code, int64_t length, const double *constants, int64_t constants_length, gatecell_plan **out);
+void gatecell_plan_free(gatecell_plan *plan);
+/* How many of the plan's loops run as compiled steps, and how many loops it has. */
+void gatecell_plan_steps(const gatecell_plan *plan, int32_t *compiled, int32_t *loops);
+
+/* A family's matrix, (gates * out, into), rows `row` elements apart; `bias` (gates * out) or NULL; read by gatecell_layer_new alone. */
+typedef struct {
+  const void *matrix;
+  const void *bias;
+  int64_t row;
+} gatecell_weight;
+
+/* A plan with sizes and packed weights: what runs.  `sizes`: length of each axis of the plan; `weights`: one per family;
+ * `rows`: the batch it is packed for (any batch runs, this one fastest); `interpret`: use no compiled step. */
+typedef struct gatecell_layer gatecell_layer;
+gatecell_status gatecell_layer_new(const gatecell_plan *plan, gatecell_type type, const int64_t *sizes, const gatecell_weight *weights, int64_t rows,
+                                   int32_t interpret, gatecell_layer **out);
+void gatecell_layer_free(gatecell_layer *layer);
+
+/* Where an array of the plan lives: slot s, row b, unit u at data[s * step + b * row + u]; slots > 0: slot s is s modulo slots.
+ * Rows that the core reads or writes by units have their units padded to GATECELL_PAD; rows that only enter products need not. */
+typedef struct {
+  void *data;
+  int64_t step, row;
+  int64_t slots;
+} gatecell_array;
+
+/* All T steps of B rows; arrays in the plan's order (those of kind "buffer" and "row" are the core's own and ignored). */
+gatecell_status gatecell_layer_run(const gatecell_layer *layer, int64_t T, int64_t B, const gatecell_array *arrays, int32_t threads);
+
+/* Weight gradients: out[g][n * row + m] += sum over t, b of gradient[g][t, b, n] * argument[t, b, m], and
+ * sums[g][n] += sum over t, b of gradient[g][t, b, n] where sums and sums[g] are not NULL. */
+gatecell_status gatecell_outer(gatecell_type type, int64_t T, int64_t B, int64_t gates, const gatecell_array *gradient, int64_t N,
+                               const gatecell_array *argument, int64_t M, void *const *out, int64_t row, void *const *sums, int32_t threads);
+
+/* The core's own functions over arrays, for tests: "tanh", "sigmoid", "exp", "log_sigmoid", "rsqrt". */
+gatecell_status gatecell_function(const char *name, gatecell_type type, int64_t n, const void *x, void *y);
+
+/* Floating-point operations per second of fused multiply-adds in registers, in float32, one thread. */
+double gatecell_peak(void);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,145 @@
+// The doors of the core: checks, shares, scratch.  Not here: kernels.
+#include <algorithm>
+#include <atomic>
+#include <cstdlib>
+#include <new>
+#include <string>
+
+#include "dispatch.hpp"
+#include "message.hpp"
+#include "plan.hpp"
+#include "pool.hpp"
+
+namespace gatecell {
+namespace {
+
+thread_local std::string message;
+
+// Grows and stays, one per thread: a prepared run allocates only when it needs more than any before it.
+class Scratch {
+ public:
+  ~Scratch() { std::free(at_); }
+  void *get(int64_t bytes) {
+    if (bytes > size_) {
+      std::free(at_);
+      size_ = (bytes + 4095) / 4096 * 4096;
+      at_ = std::aligned_alloc(64, static_cast<size_t>(size_));
+      if (!at_) size_ = 0;
+    }
+    return at_;
+  }
+
+ private:
+  void *at_ = nullptr;
+  int64_t size_ = 0;
+};
+thread_local Scratch scratch;
+
+int64_t up(int64_t n) { return (n + GATECELL_PAD - 1) / GATECELL_PAD * GATECELL_PAD; }
+int64_t size_of(gatecell_type type) { return type == GATECELL_FLOAT32 ? 4 : 8; }
+bool is_type(gatecell_type type) { return type == GATECELL_FLOAT32 || type == GATECELL_FLOAT64; }
+
+}  // namespace
+
+gatecell_status fail(gatecell_status status, const char *sentence) {
+  try {
+    message = sentence;
+  } catch (const std::bad_alloc &) {
+    message.clear();
+  }
+  return status;
+}
+
+int64_t scratch_bytes(const gatecell_layer &layer, int64_t rows) {
+  int64_t own = 0, tile = 0;
+  for (const ArrayInfo &a : layer.plan->arrays) {
+    if (a.kind == Kind::buffer) own += rows * up(layer.sizes[static_cast<size_t>(a.axis)]);
+    if (a.kind == Kind::row) own += up(rows);
+  }
+  for (size_t s = 0; s < layer.loops.size(); s++)
+    for (size_t l = 0; l < layer.loops[s].size(); l++) {
+      const Loop &loop = layer.plan->passes[s].loops[l];
+      const int64_t width = std::max(layer.loops[s][l].panel, TILE_VECTORS) * 16;
+      const auto tiles = static_cast<int64_t>(loop.arrays.size()) + loop.accumulators + loop.temporaries;
+      tile = std::max(tile, (tiles * TILE_ROWS + static_cast<int64_t>(loop.scalars.size())) * width);
+    }
+  return (own + tile + 64) * size_of(layer.type);
+}
+
+int64_t outer_bytes(const Outer &job, gatecell_type type) {
+  const int64_t blocks = (job.m + 1 + OUTER_ROWS - 1) / OUTER_ROWS;
+  return (blocks * OUTER_ROWS * (OUTER_DEPTH + (job.last - job.first) * OUTER_UNITS) + OUTER_UNITS * OUTER_DEPTH + 64) * size_of(type);
+}
+
+}  // namespace gatecell
+
+using namespace gatecell;
+
+const char *gatecell_message(void) { return message.c_str(); }
+
+const char *gatecell_cpu(void) {
+  const Kernels *k = kernels();
+  return k ? k->name : nullptr;
+}
+
+gatecell_status gatecell_layer_run(const gatecell_layer *layer, int64_t T, int64_t B, const gatecell_array *arrays, int32_t threads) try {
+  if (!layer || !arrays || T < 0 || B < 0 || threads < 1) return fail(GATECELL_BAD_ARGUMENT, "a run wants a layer, its arrays, T, B >= 0 and threads >= 1");
+  for (size_t a = 0; a < layer->plan->arrays.size(); a++) {
+    const Kind kind = layer->plan->arrays[a].kind;
+    if (kind != Kind::buffer && kind != Kind::row && !arrays[a].data) return fail(GATECELL_BAD_ARGUMENT, "a run wants every array of its plan, got a null pointer");
+  }
+  const Kernels *k = kernels();
+  if (!k) return GATECELL_NO_CPU;
+  if (T == 0 || B == 0) return GATECELL_OK;
+  const auto shares = static_cast<int32_t>(std::min<int64_t>(threads, (B + TILE_ROWS - 1) / TILE_ROWS));
+  std::atomic<bool> starved{false};
+  share_out(shares, [&](int32_t share) {
+    const int64_t first = B * share / shares, last = B * (share + 1) / shares;
+    void *memory = scratch.get(scratch_bytes(*layer, last - first));
+    if (!memory) {
+      starved = true;
+      return;
+    }
+    k->run[layer->type]({layer, arrays, T, first, last, memory});
+  });
+  return starved ? fail(GATECELL_NO_MEMORY, "no memory for a run's scratch") : GATECELL_OK;
+} catch (const std::bad_alloc &) {
+  return fail(GATECELL_NO_MEMORY, "no memory for a run");
+}
+
+gatecell_status gatecell_outer(gatecell_type type, int64_t T, int64_t B, int64_t gates, const gatecell_array *gradient, int64_t N,
+                               const gatecell_array *argument, int64_t M, void *const *out, int64_t row, void *const *sums, int32_t threads) try {
+  if (!is_type(type) || T < 0 || B < 0 || gates < 1 || N < 1 || M < 1 || row < M || !gradient || !argument || !out || threads < 1)
+    return fail(GATECELL_BAD_ARGUMENT, "outer wants gradients, an argument, places to add to, and sizes of at least 1");
+  const Kernels *k = kernels();
+  if (!k) return GATECELL_NO_CPU;
+  const int64_t panels = gates * ((N + OUTER_UNITS - 1) / OUTER_UNITS);
+  const auto shares = static_cast<int32_t>(std::min<int64_t>(threads, panels));
+  std::atomic<bool> starved{false};
+  share_out(shares, [&](int32_t share) {
+    Outer job{T, B, gates, N, M, row, gradient, argument, out, sums, panels * share / shares, panels * (share + 1) / shares, nullptr};
+    job.scratch = scratch.get(outer_bytes(job, type));
+    if (!job.scratch) {
+      starved = true;
+      return;
+    }
+    k->outer[type](job);
+  });
+  return starved ? fail(GATECELL_NO_MEMORY, "no memory for weight gradients") : GATECELL_OK;
+} catch (const std::bad_alloc &) {
+  return fail(GATECELL_NO_MEMORY, "no memory for weight gradients");
+}
+
+gatecell_status gatecell_function(const char *name, gatecell_type type, int64_t n, const void *x, void *y) {
+  const int32_t op = name ? operation(name) : -1;
+  if (op < 0 || !is_type(type) || n < 0 || !x || !y) return fail(GATECELL_BAD_ARGUMENT, "wants the name of one of the core's functions of one argument");
+  const Kernels *k = kernels();
+  if (!k) return GATECELL_NO_CPU;
+  k->function[type](op, n, x, y);
+  return GATECELL_OK;
+}
+
+double gatecell_peak(void) {
+  const Kernels *k = kernels();
+  return k ? k->peak() : 0.0;
+}

@@ -1,0 +1,54 @@
+// The table of kernels that each instruction set fills, and the choice among them.  Not here: kernels.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+
+#include "gatecell/gatecell.h"
+
+namespace gatecell {
+
+// One share of a run: rows [first, last) of the batch, all steps.
+struct Run {
+  const gatecell_layer *layer;
+  const gatecell_array *arrays;
+  int64_t steps, first, last;
+  void *scratch;  // scratch_bytes(layer, last - first), 64-byte aligned
+};
+
+// One share of the weight gradients: panels [first, last) of 64 units, counted through the gates.
+struct Outer {
+  int64_t steps, batch, gates, n, m, row;
+  const gatecell_array *gradient, *argument;
+  void *const *out;
+  void *const *sums;
+  int64_t first, last;
+  void *scratch;  // outer_bytes(m)
+};
+
+struct Kernels {
+  const char *name;
+  void (*run[2])(const Run &);      // by gatecell_type
+  void (*outer[2])(const Outer &);
+  void (*function[2])(int32_t op, int64_t n, const void *x, void *y);
+  double (*peak)();
+};
+
+int64_t scratch_bytes(const gatecell_layer &layer, int64_t rows);
+int64_t outer_bytes(const Outer &job, gatecell_type type);
+
+const Kernels *kernels();  // null: GATECELL_CPU cannot be obeyed, and fail() has been told
+int32_t operations();      // how many operations instructions may name
+int32_t operation(const char *name);  // -1: none of that name
+int32_t find_step(uint64_t key);      // -1: no compiled step
+
+extern const Kernels baseline_kernels, avx2_kernels, avx512_kernels, neon_kernels;
+
+// Bounds that a plan is checked against, so that the kernels need no memory of their own.
+constexpr int64_t MOST_ARRAYS = 256, MOST_REGISTERS = 512, MOST_ACCUMULATORS = 64, MOST_SEGMENTS = 64;
+constexpr int64_t MOST_VECTORS = MOST_ACCUMULATORS * 8;  // 16 units are eight vectors at most
+
+// Rows of the largest register tile, and vectors of 16 units of the widest tile that the interpreter works on.
+constexpr int64_t TILE_ROWS = 8, TILE_VECTORS = 4;
+constexpr int64_t OUTER_ROWS = 6, OUTER_UNITS = 64, OUTER_DEPTH = 256;
+
+}  // namespace gatecell

@@ -1,0 +1,74 @@
+// All kernels of one instruction set; each isa_*.cpp includes this once and exports one table.
+//
+// Everything here has internal linkage: an inline function with external linkage would be merged by the linker with that of
+// another instruction set, and the baseline would execute AVX-512.
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"  // gcc 12 takes the undefined operand in its own AVX-512 header for ours
+#endif
+#if defined(__x86_64__)
+#include <immintrin.h>
+#elif defined(__aarch64__)
+#include <arm_neon.h>
+#endif
+#include <chrono>
+
+#include "dispatch.hpp"
+#include "plan.hpp"
+
+namespace gatecell {
+namespace {
+
+#include "vector.inl"
+
+INLINE constexpr int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
+INLINE constexpr int64_t greatest(int64_t a, int64_t b) { return a > b ? a : b; }
+template <class R> INLINE void fill(R *from, R *to, R value) {
+  while (from != to) *from++ = value;
+}
+
+#include "product.inl"
+#include "run.inl"
+#include "outer.inl"
+
+template <class R> void function(int32_t op, int64_t n, const void *from, void *to) {
+  Loop loop;
+  loop.code.push_back({op, 1, {0, 0, 0}});
+  R x[16], y[16];
+  const Register<R> reg[2] = {{x, 0}, {y, 0}};
+  for (int64_t i = 0; i < n; i += 16) {
+    const auto k = static_cast<size_t>(least(16, n - i));
+    fill(x, x + 16, R(0));
+    std::memcpy(x, static_cast<const R *>(from) + i, k * sizeof(R));
+    interpret<R>(loop, reg, 1, 16);
+    std::memcpy(static_cast<R *>(to) + i, y, k * sizeof(R));
+  }
+}
+
+// Twelve independent chains, as many as two units of latency four can be busy with, and more.
+double peak() {
+  constexpr int CHAINS = 12;
+  constexpr int64_t TURNS = 400000;
+  Vf sum[CHAINS];
+  UNROLL for (int k = 0; k < CHAINS; k++) sum[k] = splat<Vf>(static_cast<float>(k));
+  const Vf a = splat<Vf>(0.9999999f), b = splat<Vf>(1e-9f);
+  const auto start = std::chrono::steady_clock::now();
+  for (int64_t i = 0; i < TURNS; i++) {
+    UNROLL for (int k = 0; k < CHAINS; k++) {
+      sum[k] = fma(sum[k], a, b);
+#if defined(__x86_64__)
+      asm volatile("" : "+x"(sum[k]));  // kept in its register, neither folded nor hoisted
+#endif
+    }
+  }
+  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  return 2.0 * CHAINS * Of<float>::lanes * TURNS / seconds;
+}
+
+}  // namespace
+
+const Kernels KERNELS = {ISA_NAME, {run<float>, run<double>}, {outer<float>, outer<double>}, {function<float>, function<double>}, peak};
+
+}  // namespace gatecell

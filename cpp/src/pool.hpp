@@ -1,0 +1,11 @@
+// A small pool of threads.  Not here: what is worth more than one.
+#pragma once
+#include <cstdint>
+#include <functional>
+
+namespace gatecell {
+// Calls job(0) ... job(shares - 1), share 0 on the calling thread; returns when all are done.  Threads are made at the first
+// need, sleep between calls, and are made anew after a fork.  One call at a time uses them; another thread's call that comes
+// meanwhile does all its shares itself.
+void share_out(int32_t shares, const std::function<void(int32_t)> &job);
+}  // namespace gatecell

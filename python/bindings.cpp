@@ -1,0 +1,189 @@
+// gatecell._core: the core's C functions over NumPy arrays.  The only file that knows pybind11.  Not here: numerics, policy.
+//
+// What comes in was checked by gatecell.tensor.engine, which owns the layout of every array; the doors check once more what
+// would otherwise reach memory that is not an array's.
+#include <pybind11/numpy.h>
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <memory>
+#include <new>
+#include <optional>
+#include <stdexcept>
+#include <string>
+#include <tuple>
+#include <vector>
+
+#include "gatecell/gatecell.h"
+
+namespace py = pybind11;
+
+namespace {
+
+void check(gatecell_status status) {
+  if (status == GATECELL_OK) return;
+  if (status == GATECELL_NO_MEMORY) throw std::bad_alloc();
+  if (status == GATECELL_NO_CPU) throw std::runtime_error(gatecell_message());
+  throw py::value_error(gatecell_message());
+}
+
+gatecell_type type_of(const py::array &a) {
+  if (py::isinstance<py::array_t<float>>(a)) return GATECELL_FLOAT32;
+  if (py::isinstance<py::array_t<double>>(a)) return GATECELL_FLOAT64;
+  throw py::type_error("the core wants arrays of float32 or float64, got " + py::str(a.dtype()).cast<std::string>());
+}
+
+// An array, the element at which its slot 0 begins, and the strides of gatecell_array in elements.
+using Placed = std::tuple<py::array, int64_t, int64_t, int64_t, int64_t>;
+
+// Slots [low, high) of B rows of n units have to lie inside the array.
+gatecell_array place(const Placed &p, gatecell_type type, int64_t low, int64_t high, int64_t B, int64_t n) {
+  const auto &[array, first, step, row, slots] = p;
+  if (type_of(array) != type) throw py::type_error("the core wants arrays of one type");
+  if (slots > 0) low = 0, high = slots;
+  if (high > low && B > 0) {
+    int64_t least = first, most = first;
+    for (const int64_t reach : {low * step, (high - 1) * step}) {
+      least = std::min(least, first + reach);
+      most = std::max(most, first + reach);
+    }
+    least += std::min<int64_t>(0, (B - 1) * row);
+    most += std::max<int64_t>(0, (B - 1) * row) + n;
+    int64_t size = 1;  // elements from the array's first to its last, as its strides say
+    for (py::ssize_t d = 0; d < array.ndim(); d++) {
+      if (array.shape(d) == 0) size = 0;
+      if (size) size += (array.shape(d) - 1) * array.strides(d) / array.itemsize();
+    }
+    if (least < 0 || most > size) throw py::value_error("the core was given an array that is too small for its part");
+  }
+  auto *data = const_cast<char *>(static_cast<const char *>(array.data())) + first * array.itemsize();
+  return {data, step, row, slots};
+}
+
+struct Plan {
+  std::unique_ptr<gatecell_plan, decltype(&gatecell_plan_free)> plan{nullptr, gatecell_plan_free};
+  Plan(const std::vector<int32_t> &code, const std::vector<double> &constants) {
+    gatecell_plan *p = nullptr;
+    check(gatecell_plan_new(code.data(), static_cast<int64_t>(code.size()), constants.data(), static_cast<int64_t>(constants.size()), &p));
+    plan.reset(p);
+  }
+};
+
+// How much of an array a run touches: slots beside T, and elements of a row.
+struct Extent {
+  int64_t slots, units;
+};
+
+struct Layer {
+  std::shared_ptr<Plan> plan;
+  gatecell_type type;
+  std::unique_ptr<gatecell_layer, decltype(&gatecell_layer_free)> layer{nullptr, gatecell_layer_free};
+
+  Layer(std::shared_ptr<Plan> p, const std::vector<int64_t> &sizes, const std::vector<std::pair<py::array, std::optional<py::array>>> &weights,
+        int64_t rows, bool interpret)
+      : plan(std::move(p)), type(GATECELL_FLOAT32) {
+    std::vector<gatecell_weight> w;
+    if (!weights.empty()) type = type_of(weights[0].first);
+    for (const auto &[matrix, bias] : weights) {
+      if (matrix.ndim() != 2 || (matrix.shape(1) > 1 && matrix.strides(1) != matrix.itemsize()) || type_of(matrix) != type)
+        throw py::value_error("a family wants a matrix with contiguous rows");
+      if (bias && (bias->ndim() != 1 || bias->strides(0) != bias->itemsize() || type_of(*bias) != type || bias->shape(0) != matrix.shape(0)))
+        throw py::value_error("a family's bias wants one contiguous value per row");
+      w.push_back({matrix.data(), bias ? bias->data() : nullptr, matrix.strides(0) / matrix.itemsize()});
+    }
+    gatecell_layer *l = nullptr;
+    check(gatecell_layer_new(plan->plan.get(), type, sizes.data(), w.data(), rows, interpret, &l));
+    layer.reset(l);
+  }
+
+  void run(int64_t T, int64_t B, const std::vector<std::optional<Placed>> &arrays, const std::vector<Extent> &extents, int threads) const {
+    std::vector<gatecell_array> placed;
+    for (size_t i = 0; i < arrays.size(); i++) {
+      const Extent e = extents.at(i);
+      placed.push_back(arrays[i] ? place(*arrays[i], type, 0, e.slots ? T + e.slots - 1 : 1, e.slots ? B : 1, e.units) : gatecell_array{});
+    }
+    py::gil_scoped_release free;
+    const gatecell_status status = gatecell_layer_run(layer.get(), T, B, placed.data(), threads);
+    py::gil_scoped_acquire hold;
+    check(status);
+  }
+};
+
+void outer(int64_t T, int64_t B, const std::vector<Placed> &gradients, int64_t N, const Placed &argument, int64_t M, const std::vector<py::array> &out,
+           const std::vector<std::optional<py::array>> &sums, int threads) {
+  const gatecell_type type = type_of(std::get<0>(argument));
+  if (gradients.empty() || out.size() != gradients.size() || sums.size() != gradients.size()) throw py::value_error("outer wants a place for every gradient");
+  const int64_t padded = (N + GATECELL_PAD - 1) / GATECELL_PAD * GATECELL_PAD;
+  std::vector<gatecell_array> g;
+  std::vector<void *> o, s;
+  for (size_t i = 0; i < gradients.size(); i++) {
+    g.push_back(place(gradients[i], type, 0, T, B, padded));
+    const py::array &a = out[i];
+    if (type_of(a) != type || a.ndim() != 2 || a.shape(0) != N || a.shape(1) != M || (M > 1 && a.strides(1) != a.itemsize()) || !a.writeable() ||
+        a.strides(0) != out[0].strides(0))
+      throw py::value_error("outer wants places of shape (N, M) with contiguous rows");
+    o.push_back(const_cast<void *>(a.data()));
+    if (sums[i] && (type_of(*sums[i]) != type || sums[i]->ndim() != 1 || sums[i]->shape(0) != N || sums[i]->strides(0) != sums[i]->itemsize()))
+      throw py::value_error("outer wants sums of shape (N,)");
+    s.push_back(sums[i] ? const_cast<void *>(sums[i]->data()) : nullptr);
+  }
+  const gatecell_array a = place(argument, type, 0, T, B, M);
+  const bool any = std::any_of(s.begin(), s.end(), [](void *p) { return p != nullptr; });
+  const int64_t row = N > 1 ? out[0].strides(0) / out[0].itemsize() : M;
+  py::gil_scoped_release free;
+  const gatecell_status status =
+      gatecell_outer(type, T, B, static_cast<int64_t>(g.size()), g.data(), N, &a, M, o.data(), row, any ? s.data() : nullptr, threads);
+  py::gil_scoped_acquire hold;
+  check(status);
+}
+
+// An array whose data begins on a cache line: vectors that straddle lines cost twice.
+py::array empty(const std::vector<py::ssize_t> &shape, const py::dtype &dtype) {
+  auto bytes = static_cast<size_t>(dtype.itemsize());
+  for (const py::ssize_t n : shape) {
+    if (n < 0 || __builtin_mul_overflow(bytes, static_cast<size_t>(n), &bytes)) throw std::bad_alloc();
+  }
+  if (bytes > SIZE_MAX / 2) throw std::bad_alloc();
+  void *data = std::aligned_alloc(64, bytes / 64 * 64 + 64);
+  if (!data) throw std::bad_alloc();
+  return py::array(dtype, shape, data, py::capsule(data, std::free));
+}
+
+py::array function(const std::string &name, const py::array &x) {
+  const gatecell_type type = type_of(x);
+  if (!(x.flags() & py::array::c_style)) throw py::value_error("a function wants a contiguous array");
+  py::array y(x.dtype(), std::vector<py::ssize_t>(x.shape(), x.shape() + x.ndim()));
+  check(gatecell_function(name.c_str(), type, x.size(), x.data(), y.mutable_data()));
+  return y;
+}
+
+}  // namespace
+
+PYBIND11_MODULE(_core, m) {
+  m.doc() = "The core of gatecell: plans of cells over time, compiled once for every instruction set.";
+  m.attr("PAD") = static_cast<int>(GATECELL_PAD);
+  m.attr("__version__") = GATECELL_VERSION;
+  m.def("cpu", [] {
+    const char *name = gatecell_cpu();
+    if (!name) throw std::runtime_error(gatecell_message());
+    return std::string(name);
+  });
+  m.def("peak", &gatecell_peak, py::call_guard<py::gil_scoped_release>());
+  m.def("empty", &empty, py::arg("shape"), py::arg("dtype"));
+  m.def("function", &function, py::arg("name"), py::arg("x"));
+  m.def("outer", &outer);
+  py::class_<Extent>(m, "Extent").def(py::init<int64_t, int64_t>());
+  py::class_<Plan, std::shared_ptr<Plan>>(m, "Plan")
+      .def(py::init<const std::vector<int32_t> &, const std::vector<double> &>(), py::arg("code"), py::arg("constants"))
+      .def_property_readonly("steps", [](const Plan &p) {
+        int32_t compiled = 0, loops = 0;
+        gatecell_plan_steps(p.plan.get(), &compiled, &loops);
+        return std::make_pair(compiled, loops);
+      });
+  py::class_<Layer>(m, "Layer")
+      .def(py::init<std::shared_ptr<Plan>, const std::vector<int64_t> &, const std::vector<std::pair<py::array, std::optional<py::array>>> &, int64_t, bool>(),
+           py::arg("plan"), py::arg("sizes"), py::arg("weights"), py::arg("rows"), py::arg("interpret"))
+      .def("run", &Layer::run);
+}

@@ -1,0 +1,86 @@
+"""A cell over time as one operation on the tape.  Not here: memory and kernels (engine.py), stacks and layouts (nn/).
+
+Letters: T time, B batch, I input, N units of a state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from ..cells import Cell
+from ..errors import Unsupported
+from . import engine
+from .autograd import mode
+from .dtypes import Array
+from .tensor import Tensor, record
+
+
+def recurrence(
+    cell: Cell,
+    x: Tensor,
+    states: Mapping[str, Tensor],
+    weights: Mapping[str, Tensor],
+    *,
+    reverse: bool = False,
+    lengths: Array | None = None,
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Run a cell over x (T, B, I) from `states` {name: (B, N)}.
+
+    `weights` as `Cell.shapes` names them.  Returns the first state over time (T, B, N), and the last states {name: (B, N)}.
+    `reverse`: from the last step to the first; the output keeps the order of x.  `lengths` (B,): not yet.
+
+    Raises TypeError unless all arrays are of one type, float32 or float64; ValueError for shapes that do not fit.
+    """
+    if lengths is not None:
+        raise Unsupported("lengths: sequences of different lengths in one batch are not there yet; run them apart, or pad them alike")
+    sizes = _sizes(cell, x, states, weights)
+    names = list(weights)
+    inputs = (x, *(states[s] for s in cell.states), *weights.values())
+    training = mode.grad and any(t.requires_grad for t in inputs)
+    layer = engine.Layer(cell, {k: w.data for k, w in weights.items()}, sizes)
+    output, last, saved = engine.forward(layer, x.data, {s: states[s].data for s in cell.states}, reverse=reverse, training=training)
+
+    def backward(*given: Array | None) -> tuple[Array | None, ...]:
+        dlast = dict(zip(cell.states, given[1:], strict=True))
+        grads = engine.backward(saved, x.data, given[0], dlast, want_x=x.requires_grad)
+        return (grads.get("x"), *(grads[s] for s in cell.states), *(grads[k] for k in names))
+
+    attrs: dict[str, Any] = {"cell": cell.name, "reverse": reverse, "weights": tuple(names)}
+    first, ends = Tensor(output), {s: Tensor(last[s]) for s in cell.states}
+    record("recurrence", inputs, (first, *ends.values()), backward, attrs)
+    return first, ends
+
+
+def _sizes(cell: Cell, x: Tensor, states: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> dict[str, int]:
+    """The length of each axis, from what was given; everything is checked against it."""
+    if x.ndim != 3:
+        raise ValueError(f"a recurrence wants x of shape (T, B, I), got {tuple(x.shape)}")
+    T, B, I = x.shape
+    if not T or not B:
+        raise ValueError(f"a recurrence wants at least one step and one row, got x of shape {tuple(x.shape)}")
+    arrays = {"x": x, **states, **weights}
+    dtypes = {np.dtype(t.data.dtype) for t in arrays.values()}
+    if len(dtypes) > 1 or dtypes.pop() not in (np.float32, np.float64):
+        kinds = ", ".join(f"{k} {t.data.dtype}" for k, t in arrays.items())
+        raise TypeError(f"a recurrence wants arrays of one type, float32 or float64, got {kinds}")
+    if list(states) != cell.states and set(states) != set(cell.states):
+        raise ValueError(f"{cell.name} wants the states {', '.join(cell.states)}, got {', '.join(states)}")
+    sizes = {"I": int(I)}
+    for s in cell.states:
+        shape = tuple(states[s].shape)
+        if len(shape) != 2 or shape[0] != B or sizes.setdefault(cell.axis(s), shape[1]) != shape[1]:
+            raise ValueError(f"state {s} wants shape ({B}, {sizes.get(cell.axis(s), cell.axis(s))}), got {shape}")
+    p = cell.program
+    for family, gates in p.families.items():
+        w = p.weights[f"{family}.{gates[0]}"]
+        if w.blocks != "1" and family in weights:
+            sizes.setdefault(w.blocks, sizes[w.into] // max(1, weights[family].shape[-1]))
+    for key, want in cell.shapes(sizes).items():
+        if key not in weights and key.endswith("+"):
+            continue  # without a bias
+        if key not in weights or tuple(weights[key].shape) != want:
+            raise ValueError(f"weight {key} of {cell.name} wants shape {want}, got {tuple(weights[key].shape) if key in weights else 'none'}")
+    return sizes
