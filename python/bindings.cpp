@@ -81,15 +81,16 @@ struct Layer {
   gatecell_type type;
   std::unique_ptr<gatecell_layer, decltype(&gatecell_layer_free)> layer{nullptr, gatecell_layer_free};
 
-  Layer(std::shared_ptr<Plan> p, const std::vector<int64_t> &sizes, const std::vector<std::pair<py::array, std::optional<py::array>>> &weights,
-        int64_t rows, bool interpret)
+  Layer(std::shared_ptr<Plan> p, const std::vector<int64_t> &sizes,
+        const std::vector<std::pair<py::array, std::optional<py::array>>> &weights, int64_t rows, bool interpret)
       : plan(std::move(p)), type(GATECELL_FLOAT32) {
     std::vector<gatecell_weight> w;
     if (!weights.empty()) type = type_of(weights[0].first);
     for (const auto &[matrix, bias] : weights) {
       if (matrix.ndim() != 2 || (matrix.shape(1) > 1 && matrix.strides(1) != matrix.itemsize()) || type_of(matrix) != type)
         throw py::value_error("a family wants a matrix with contiguous rows");
-      if (bias && (bias->ndim() != 1 || bias->strides(0) != bias->itemsize() || type_of(*bias) != type || bias->shape(0) != matrix.shape(0)))
+      if (bias &&
+          (bias->ndim() != 1 || bias->strides(0) != bias->itemsize() || type_of(*bias) != type || bias->shape(0) != matrix.shape(0)))
         throw py::value_error("a family's bias wants one contiguous value per row");
       w.push_back({matrix.data(), bias ? bias->data() : nullptr, matrix.strides(0) / matrix.itemsize()});
     }
@@ -111,21 +112,23 @@ struct Layer {
   }
 };
 
-void outer(int64_t T, int64_t B, const std::vector<Placed> &gradients, int64_t N, const Placed &argument, int64_t M, const std::vector<py::array> &out,
-           const std::vector<std::optional<py::array>> &sums, int threads) {
+void outer(int64_t T, int64_t B, const std::vector<Placed> &gradients, int64_t N, const Placed &argument, int64_t M,
+           const std::vector<py::array> &out, const std::vector<std::optional<py::array>> &sums, int threads) {
   const gatecell_type type = type_of(std::get<0>(argument));
-  if (gradients.empty() || out.size() != gradients.size() || sums.size() != gradients.size()) throw py::value_error("outer wants a place for every gradient");
+  if (gradients.empty() || out.size() != gradients.size() || sums.size() != gradients.size())
+    throw py::value_error("outer wants a place for every gradient");
   const int64_t padded = (N + GATECELL_PAD - 1) / GATECELL_PAD * GATECELL_PAD;
   std::vector<gatecell_array> g;
   std::vector<void *> o, s;
   for (size_t i = 0; i < gradients.size(); i++) {
     g.push_back(place(gradients[i], type, 0, T, B, padded));
     const py::array &a = out[i];
-    if (type_of(a) != type || a.ndim() != 2 || a.shape(0) != N || a.shape(1) != M || (M > 1 && a.strides(1) != a.itemsize()) || !a.writeable() ||
-        a.strides(0) != out[0].strides(0))
+    if (type_of(a) != type || a.ndim() != 2 || a.shape(0) != N || a.shape(1) != M || (M > 1 && a.strides(1) != a.itemsize()) ||
+        !a.writeable() || a.strides(0) != out[0].strides(0))
       throw py::value_error("outer wants places of shape (N, M) with contiguous rows");
     o.push_back(const_cast<void *>(a.data()));
-    if (sums[i] && (type_of(*sums[i]) != type || sums[i]->ndim() != 1 || sums[i]->shape(0) != N || sums[i]->strides(0) != sums[i]->itemsize()))
+    if (sums[i] &&
+        (type_of(*sums[i]) != type || sums[i]->ndim() != 1 || sums[i]->shape(0) != N || sums[i]->strides(0) != sums[i]->itemsize()))
       throw py::value_error("outer wants sums of shape (N,)");
     s.push_back(sums[i] ? const_cast<void *>(sums[i]->data()) : nullptr);
   }
@@ -183,7 +186,8 @@ PYBIND11_MODULE(_core, m) {
         return std::make_pair(compiled, loops);
       });
   py::class_<Layer>(m, "Layer")
-      .def(py::init<std::shared_ptr<Plan>, const std::vector<int64_t> &, const std::vector<std::pair<py::array, std::optional<py::array>>> &, int64_t, bool>(),
+      .def(py::init<std::shared_ptr<Plan>, const std::vector<int64_t> &,
+                    const std::vector<std::pair<py::array, std::optional<py::array>>> &, int64_t, bool>(),
            py::arg("plan"), py::arg("sizes"), py::arg("weights"), py::arg("rows"), py::arg("interpret"))
       .def("run", &Layer::run);
 }

@@ -83,10 +83,12 @@ const char *gatecell_cpu(void) {
 }
 
 gatecell_status gatecell_layer_run(const gatecell_layer *layer, int64_t T, int64_t B, const gatecell_array *arrays, int32_t threads) try {
-  if (!layer || !arrays || T < 0 || B < 0 || threads < 1) return fail(GATECELL_BAD_ARGUMENT, "a run wants a layer, its arrays, T, B >= 0 and threads >= 1");
+  if (!layer || !arrays || T < 0 || B < 0 || threads < 1)
+    return fail(GATECELL_BAD_ARGUMENT, "a run wants a layer, its arrays, T, B >= 0 and threads >= 1");
   for (size_t a = 0; a < layer->plan->arrays.size(); a++) {
     const Kind kind = layer->plan->arrays[a].kind;
-    if (kind != Kind::buffer && kind != Kind::row && !arrays[a].data) return fail(GATECELL_BAD_ARGUMENT, "a run wants every array of its plan, got a null pointer");
+    if (kind != Kind::buffer && kind != Kind::row && !arrays[a].data)
+      return fail(GATECELL_BAD_ARGUMENT, "a run wants every array of its plan, got a null pointer");
   }
   const Kernels *k = kernels();
   if (!k) return GATECELL_NO_CPU;
@@ -108,7 +110,8 @@ gatecell_status gatecell_layer_run(const gatecell_layer *layer, int64_t T, int64
 }
 
 gatecell_status gatecell_outer(gatecell_type type, int64_t T, int64_t B, int64_t gates, const gatecell_array *gradient, int64_t N,
-                               const gatecell_array *argument, int64_t M, void *const *out, int64_t row, void *const *sums, int32_t threads) try {
+                               const gatecell_array *argument, int64_t M, void *const *out, int64_t row, void *const *sums,
+                               int32_t threads) try {
   if (!is_type(type) || T < 0 || B < 0 || gates < 1 || N < 1 || M < 1 || row < M || !gradient || !argument || !out || threads < 1)
     return fail(GATECELL_BAD_ARGUMENT, "outer wants gradients, an argument, places to add to, and sizes of at least 1");
   const Kernels *k = kernels();
@@ -132,7 +135,8 @@ gatecell_status gatecell_outer(gatecell_type type, int64_t T, int64_t B, int64_t
 
 gatecell_status gatecell_function(const char *name, gatecell_type type, int64_t n, const void *x, void *y) {
   const int32_t op = name ? operation(name) : -1;
-  if (op < 0 || !is_type(type) || n < 0 || !x || !y) return fail(GATECELL_BAD_ARGUMENT, "wants the name of one of the core's functions of one argument");
+  if (op < 0 || !is_type(type) || n < 0 || !x || !y)
+    return fail(GATECELL_BAD_ARGUMENT, "wants the name of one of the core's functions of one argument");
   const Kernels *k = kernels();
   if (!k) return GATECELL_NO_CPU;
   k->function[type](op, n, x, y);

@@ -27,7 +27,7 @@ struct Outer {
 
 struct Kernels {
   const char *name;
-  void (*run[2])(const Run &);      // by gatecell_type
+  void (*run[2])(const Run &);  // by gatecell_type
   void (*outer[2])(const Outer &);
   void (*function[2])(int32_t op, int64_t n, const void *x, void *y);
   double (*peak)();
@@ -36,8 +36,8 @@ struct Kernels {
 int64_t scratch_bytes(const gatecell_layer &layer, int64_t rows);
 int64_t outer_bytes(const Outer &job, gatecell_type type);
 
-const Kernels *kernels();  // null: GATECELL_CPU cannot be obeyed, and fail() has been told
-int32_t operations();      // how many operations instructions may name
+const Kernels *kernels();             // null: GATECELL_CPU cannot be obeyed, and fail() has been told
+int32_t operations();                 // how many operations instructions may name
 int32_t operation(const char *name);  // -1: none of that name
 int32_t find_step(uint64_t key);      // -1: no compiled step
 

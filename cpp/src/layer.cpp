@@ -36,7 +36,8 @@ std::vector<Group> groups_of(const gatecell_plan &plan, const Loop &loop, const 
   const std::vector<int32_t> turns = turns_of(loop);
   for (size_t i = 0; i < loop.terms.size(); i++) {
     const Term &t = loop.terms[i];
-    auto f = std::find_if(feeds.begin(), feeds.end(), [&](const Feed &v) { return v.segment.source == t.source && v.segment.turn == turns[i]; });
+    auto f =
+        std::find_if(feeds.begin(), feeds.end(), [&](const Feed &v) { return v.segment.source == t.source && v.segment.turn == turns[i]; });
     if (f == feeds.end()) {
       const int64_t k = sizes[static_cast<size_t>(plan.arrays[static_cast<size_t>(t.source)].axis)];
       f = feeds.insert(feeds.end(), Feed{{t.source, turns[i], k}, {}});
@@ -52,8 +53,7 @@ std::vector<Group> groups_of(const gatecell_plan &plan, const Loop &loop, const 
   return groups;
 }
 
-template <class R>
-void pack_term(const Term &t, int32_t turn, const PackedLoop &to, const Group &g, const gatecell_weight &w, R *base) {
+template <class R> void pack_term(const Term &t, int32_t turn, const PackedLoop &to, const Group &g, const gatecell_weight &w, R *base) {
   const auto columns = static_cast<int64_t>(g.columns.size());
   const auto column = std::find(g.columns.begin(), g.columns.end(), t.accumulator) - g.columns.begin();
   int64_t start = 0, k_size = 0;
@@ -109,8 +109,8 @@ int64_t panel_width(const std::vector<Group> &groups, int64_t rows) {
 
 using namespace gatecell;
 
-gatecell_status gatecell_layer_new(const gatecell_plan *plan, gatecell_type type, const int64_t *sizes, const gatecell_weight *weights, int64_t rows,
-                                   int32_t interpret, gatecell_layer **out) try {
+gatecell_status gatecell_layer_new(const gatecell_plan *plan, gatecell_type type, const int64_t *sizes, const gatecell_weight *weights,
+                                   int64_t rows, int32_t interpret, gatecell_layer **out) try {
   if (!plan || !sizes || (!weights && plan->families) || !out || (type != GATECELL_FLOAT32 && type != GATECELL_FLOAT64))
     return fail(GATECELL_BAD_ARGUMENT, "a layer wants a plan, its sizes and its weights");
   for (int32_t a = 0; a < plan->axes; a++)

@@ -24,7 +24,7 @@ struct Instruction {
   int32_t op, dst, src[3];
 };
 
-struct Scalar {  // a constant, or the array of a shared parameter
+struct Scalar {   // a constant, or the array of a shared parameter
   int32_t array;  // -1: constant
   double value;
 };
@@ -39,8 +39,8 @@ struct Loop {
   std::vector<Term> terms;
   std::vector<Scalar> scalars;
   std::vector<Instruction> code;
-  uint64_t key = 0;  // what a compiled step is found by
-  int32_t step = -1; // its index among the compiled ones
+  uint64_t key = 0;   // what a compiled step is found by
+  int32_t step = -1;  // its index among the compiled ones
 };
 
 struct Pass {

@@ -33,7 +33,8 @@ const char *gatecell_cpu(void);
 
 /* A plan: what one step does, decoded and checked.  `code` is algebra/encode.py's encoding. */
 typedef struct gatecell_plan gatecell_plan;
-gatecell_status gatecell_plan_new(const int32_t *code, int64_t length, const double *constants, int64_t constants_length, gatecell_plan **out);
+gatecell_status gatecell_plan_new(const int32_t *code, int64_t length, const double *constants, int64_t constants_length,
+                                  gatecell_plan **out);
 void gatecell_plan_free(gatecell_plan *plan);
 /* How many of the plan's loops run as compiled steps, and how many loops it has. */
 void gatecell_plan_steps(const gatecell_plan *plan, int32_t *compiled, int32_t *loops);
@@ -48,8 +49,8 @@ typedef struct {
 /* A plan with sizes and packed weights: what runs.  `sizes`: length of each axis of the plan; `weights`: one per family;
  * `rows`: the batch it is packed for (any batch runs, this one fastest); `interpret`: use no compiled step. */
 typedef struct gatecell_layer gatecell_layer;
-gatecell_status gatecell_layer_new(const gatecell_plan *plan, gatecell_type type, const int64_t *sizes, const gatecell_weight *weights, int64_t rows,
-                                   int32_t interpret, gatecell_layer **out);
+gatecell_status gatecell_layer_new(const gatecell_plan *plan, gatecell_type type, const int64_t *sizes, const gatecell_weight *weights,
+                                   int64_t rows, int32_t interpret, gatecell_layer **out);
 void gatecell_layer_free(gatecell_layer *layer);
 
 /* Where an array of the plan lives: slot s, row b, unit u at data[s * step + b * row + u]; slots > 0: slot s is s modulo slots.
@@ -66,7 +67,8 @@ gatecell_status gatecell_layer_run(const gatecell_layer *layer, int64_t T, int64
 /* Weight gradients: out[g][n * row + m] += sum over t, b of gradient[g][t, b, n] * argument[t, b, m], and
  * sums[g][n] += sum over t, b of gradient[g][t, b, n] where sums and sums[g] are not NULL. */
 gatecell_status gatecell_outer(gatecell_type type, int64_t T, int64_t B, int64_t gates, const gatecell_array *gradient, int64_t N,
-                               const gatecell_array *argument, int64_t M, void *const *out, int64_t row, void *const *sums, int32_t threads);
+                               const gatecell_array *argument, int64_t M, void *const *out, int64_t row, void *const *sums,
+                               int32_t threads);
 
 /* The core's own functions over arrays, for tests: "tanh", "sigmoid", "exp", "log_sigmoid", "rsqrt". */
 gatecell_status gatecell_function(const char *name, gatecell_type type, int64_t n, const void *x, void *y);

@@ -107,11 +107,11 @@ def fewest(wants: Iterable[Node], free: set[Node], p: Program) -> list[Node]:
         return came
 
     while "sink" in (came := reach("source", lambda u, v: capacity[u, v] > 0)):
-        v: object = "sink"
-        while (u := came[v]) is not None:
-            capacity[u, v] -= 1
-            capacity[v, u] += 1
-            v = u
+        end: object = "sink"
+        while (start := came[end]) is not None:
+            capacity[start, end] -= 1
+            capacity[end, start] += 1
+            end = start
     side = reach("sink", lambda u, v: capacity[v, u] > 0)
     return [n for n in nodes if (n, 1) in side and (n, 0) not in side]
 

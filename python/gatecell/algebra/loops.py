@@ -193,7 +193,9 @@ class _Planner:
                 self.readers[a].append(n)
         self.arrays = {a.attr.name: a.attr for a in nodes if a.op == "array"} | stored
         self.arrays |= {n.attr: Array(n.attr, "scalar" if n.axis == "1" else "unit", n.axis) for n in nodes if n.op == "param"}
-        self.home: dict[Node, str] = {n: n.attr.name if n.op == "array" else n.attr for n in nodes if n.op == "array" or (n.op == "param" and n.axis != "1")}
+        self.home: dict[Node, str] = {
+            n: n.attr.name if n.op == "array" else n.attr for n in nodes if n.op == "array" or (n.op == "param" and n.axis != "1")
+        }
         self.stores: dict[Node, list[str]] = {}
         last = len(stages) - 1
         moves: list[tuple[str, Node]] = []  # leaves that go out as they are
@@ -215,7 +217,10 @@ class _Planner:
             work = [n for n in (*s.joins, *s.points) if n.op not in REDUCTIONS]
             leaving = moves if k == last else []
             axes = dict.fromkeys([n.axis for n in work if n.axis != "1"] + [self.arrays[out].axis for out, _ in leaving])
-            loops = [self._loop(axis, [n for n in work if n.axis == axis], [m for m in leaving if self.arrays[m[0]].axis == axis]) for axis in axes]
+            loops = [
+                self._loop(axis, [n for n in work if n.axis == axis], [m for m in leaving if self.arrays[m[0]].axis == axis])
+                for axis in axes
+            ]
             if reductions or loops:
                 passes.append(Pass(reductions, loops))
         self.plan = Plan(name, self.arrays, passes, descending)
@@ -256,9 +261,7 @@ class _Planner:
         ]
         points = [n for n in order if n.op != "products"]
         loop.temporaries = [self._name(n, "t") for n in points]
-        loop.constants = list(
-            dict.fromkeys(a.attr for a in (*reads,) if a.op == "const" or (a.op == "param" and a.axis == "1"))
-        )
+        loop.constants = list(dict.fromkeys(a.attr for a in (*reads,) if a.op == "const" or (a.op == "param" and a.axis == "1")))
         registers = [*loop.arrays, *sums, *points, *loop.constants]
         where: dict[object, int] = {r: k for k, r in reversed(list(enumerate(registers)))}
 

@@ -76,6 +76,11 @@ class Op:
     """Mixes units, as a product does: cuts a stage."""
 
 
+# Pullbacks speak in the primitives that are defined at the end of this file.
+exp: Callable[..., Any]
+above: Callable[..., Any]
+mean: Callable[..., Any]
+
 OPS: dict[str, Op] = {
     "add": Op(lambda a, b: a + b, lambda g, y, a, b: (g, g), lambda a, b: (a[0] + b[0], a[1] + b[1]), "{0} + {1}", 1),
     "sub": Op(lambda a, b: a - b, lambda g, y, a, b: (g, -g), lambda a, b: (a[0] - b[1], a[1] - b[0]), "{0} - {1}", 1),
@@ -136,7 +141,8 @@ def _primitive(op: str) -> Callable[..., Any]:
 
 
 sigmoid, tanh, exp, log_sigmoid, rsqrt, relu, maximum, above, stop_gradient, within, lerp, mean, var = map(
-    _primitive, "sigmoid tanh exp log_sigmoid rsqrt relu maximum above stop_gradient within lerp mean var".split()
+    _primitive,
+    ["sigmoid", "tanh", "exp", "log_sigmoid", "rsqrt", "relu", "maximum", "above", "stop_gradient", "within", "lerp", "mean", "var"],
 )
 
 

@@ -47,7 +47,7 @@ def plans(p: Program, d: Backward) -> Plans:
     train = lower("train", states | {a.name: n for n, a in keep.items()}, over, fresh | {a.name: a for a in keep.values()}, p.names)
 
     known = over | {n: (new[s],) for s, n in p.outs.items() if not is_leaf(n)} | {n: (a,) for n, a in keep.items()}
-    seeds = {d.seeds[s]: (Array("carry." + s, "ring", n.axis, 1),) for s, n in p.states.items()}
+    seeds: dict[Node, tuple[Array, ...]] = {d.seeds[s]: (Array("carry." + s, "ring", n.axis, 1),) for s, n in p.states.items()}
     seeds[d.seeds[first]] += (Array("dy", "over", p.states[first].axis),)
     outs: dict[str, Node] = {f"carry'.{s}": n for s, n in d.states.items()}
     stored = {name: Array(name, "ring", p.states[s].axis) for s, name in zip(p.states, outs, strict=True)}

@@ -61,7 +61,9 @@ class Signature:
     def axis(self, name: str) -> str:
         return "I" if name == "x" else "1" if name == "s" else self.axes.get(name, "H")
 
-    def __call__(self, product: Callable[[str, Any], Any], param: Callable[[str, str], Any], x: Any, states: Mapping[str, Any]) -> dict[str, Any]:
+    def __call__(
+        self, product: Callable[[str, Any], Any], param: Callable[[str, str], Any], x: Any, states: Mapping[str, Any]
+    ) -> dict[str, Any]:
         """Run the page once; `product(weight, argument)` and `param(name, axis)` say what these are.
 
         Raises TypeError when the page returns another number of states than its signature has.
@@ -160,7 +162,9 @@ def cut(nodes: list[Node], given: Iterable[Node] | Mapping[Node, object] = ()) -
         if readers[n] and not joins(n):
             place[n] = max(level[n], min(place[r] - joins(r) for r in readers[n]))
     last = max(place.values(), default=0)
-    return [Stage([n for n in live if joins(n) and place[n] == k], [n for n in live if not joins(n) and place[n] == k]) for k in range(last + 1)]
+    return [
+        Stage([n for n in live if joins(n) and place[n] == k], [n for n in live if not joins(n) and place[n] == k]) for k in range(last + 1)
+    ]
 
 
 def _watching(page: Page, names: dict[Node, str], run: Callable[[], dict[str, Node]]) -> dict[str, Node]:
@@ -204,5 +208,7 @@ def trace(sig: Signature) -> Program:
     outs = _watching(sig.page, names, lambda: sig(product, param, x, states))
     for s, n in outs.items():
         if not isinstance(n, Node) or n.axis != states[s].axis:
-            raise TypeError(f"{sig.page.__name__}: the new {s} wants to be over {states[s].axis}, got {n.axis if isinstance(n, Node) else n!r}")
+            raise TypeError(
+                f"{sig.page.__name__}: the new {s} wants to be over {states[s].axis}, got {n.axis if isinstance(n, Node) else n!r}"
+            )
     return Program(sig.page.__name__, g, x, states, outs, weights, params, {n: k for n, k in names.items() if not is_leaf(n)})

@@ -113,4 +113,3 @@ def backward(cell: Cell, weights: Mapping[str, Array], x: Array, over: Mapping[s
                 if name + "+" in parts:
                     parts[name + "+"] += env[g].sum(0)
     return grads | {"x": dx} | carry
-

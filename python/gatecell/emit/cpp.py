@@ -36,7 +36,7 @@ def step(name: str, loop: Loop) -> str:
     """One loop as a function over a tile."""
     taken = {"r", "m", "u", "rows", "units"}
     memory = len(loop.arrays) + len(loop.accumulators)
-    pointers = [identifier(a, taken) + "" for a in (*loop.arrays, *loop.accumulators)]
+    pointers = [identifier(a, taken) for a in (*loop.arrays, *loop.accumulators)]
     produced = {i.dst: i for i in loop.code if memory <= i.dst < memory + len(loop.temporaries)}
     reads = Counter(s for i in loop.code for s in i.src)
     first_scalar = memory + len(loop.temporaries)
@@ -78,7 +78,8 @@ def step(name: str, loop: Loop) -> str:
     heads = [f"{'' if k in written else 'const '}float *{pointers[k]} = r[{k}].at + m * r[{k}].row;" for k in used]
     body = "\n".join(f"    {h}" for h in heads) + "\n    for (int64_t u = 0; u < units; u += Of<float>::lanes) {\n"
     body += "\n".join(f"      {line}" for line in lines)
-    return f"void {name}(const Register<float> *r, int64_t rows, int64_t units) {{\n  for (int64_t m = 0; m < rows; m++) {{\n{body}\n    }}\n  }}\n}}\n"
+    signature = f"void {name}(const Register<float> *r, int64_t rows, int64_t units)"
+    return f"{signature} {{\n  for (int64_t m = 0; m < rows; m++) {{\n{body}\n    }}\n  }}\n}}\n"
 
 
 def loops(plan: Plan) -> Iterable[Loop]:
@@ -101,9 +102,7 @@ def files(cells: Iterable[Cell]) -> dict[str, str]:
                 keys.append(f"STEP(0x{key(loop):016x}ull, {name})")
                 rows.append(f"    {{{name}}},")
     table = "struct CompiledStep {\n  Step<float> run;\n};\nconst CompiledStep STEPS[] = {\n" + "\n".join(rows) + "\n};\n"
-    operations = [
-        f'OPERATION({code}, "{op}", ({SPELLING[op].format("X", "Y", "Z")}))' for op, code in OPCODES.items()
-    ]
+    operations = [f'OPERATION({code}, "{op}", ({SPELLING[op].format("X", "Y", "Z")}))' for op, code in OPCODES.items()]
     return {
         "steps.inl": HEAD + "\n" + "\n".join([*steps, table]),
         "step_keys.inl": HEAD + "\n".join(keys) + "\n",

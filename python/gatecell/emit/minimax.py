@@ -7,12 +7,14 @@ Roberts 1972, differential correction).  Needs SciPy; nothing at run time does.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.polynomial import chebyshev as cheb
 from numpy.typing import NDArray
 from scipy.optimize import linprog
 
-Array = NDArray[np.float64]
+Array = NDArray[Any]
 SCALE = 1e6  # residuals are near 1e-8, below the feasibility tolerance of linear programming
 
 
@@ -58,7 +60,8 @@ def polynomial(f: Array, t: Array, degree: int) -> Array:
     rows = np.vstack([np.hstack([relative, -ones]), np.hstack([-relative, -ones])])
     ends = SCALE * np.concatenate([(f - 1) / f, -(f - 1) / f])
     r = linprog(np.r_[np.zeros(degree), 1.0], rows, ends, bounds=(None, None), method="highs")
-    return np.r_[1.0, r.x[:-1]]
+    coefficients: Array = np.r_[1.0, r.x[:-1]]
+    return coefficients
 
 
 def main() -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -50,7 +50,7 @@ class Kernel:
     dx: Prepared | None
 
 
-@lru_cache(maxsize=None)
+@cache
 def kernel(cell: Cell) -> Kernel:
     p = plans(cell.program, cell.backward)
 
@@ -163,7 +163,9 @@ class Layer:
             else:
                 placed.append(arrays[name].core())
             slots = 1 + info.offset if info.kind in ("over", "ring") else 0
-            extents.append(_core.Extent(slots, 1 if info.kind == "scalar" else padded(n) if name in pointwise or info.kind == "unit" else n))
+            extents.append(
+                _core.Extent(slots, 1 if info.kind == "scalar" else padded(n) if name in pointwise or info.kind == "unit" else n)
+            )
         layer.run(steps, rows, placed, extents, _threads)
 
     def _parameter(self, name: str, n: int) -> Array:
@@ -213,12 +215,14 @@ def _place_x(layer: Layer, plan: Plan, x: Array) -> Placed:
     by_units = any("x" in loop.arrays for p in plan.passes for loop in p.loops)
     if by_units:
         return over(_padded_copy(layer, x, len(x)))
-    if x.ndim and x.size and (x.shape[2] > 1 and x.strides[2] != x.itemsize or any(s % x.itemsize or s < 0 for s in x.strides)):
+    if x.ndim and x.size and ((x.shape[2] > 1 and x.strides[2] != x.itemsize) or any(s % x.itemsize or s < 0 for s in x.strides)):
         x = np.ascontiguousarray(x)
     return over(x)
 
 
-def forward(layer: Layer, x: Array, start: Mapping[str, Array], *, reverse: bool = False, training: bool = False) -> tuple[Array, dict[str, Array], Saved]:
+def forward(
+    layer: Layer, x: Array, start: Mapping[str, Array], *, reverse: bool = False, training: bool = False
+) -> tuple[Array, dict[str, Array], Saved]:
     """All steps.  x (T, B, I), start {state: (B, N)} -> output (T, B, N) of the first state, last {state: (B, N)}, saved.
 
     `reverse`: from the last step to the first; the output stays in the order of x.

@@ -82,5 +82,7 @@ def _sizes(cell: Cell, x: Tensor, states: Mapping[str, Tensor], weights: Mapping
         if key not in weights and key.endswith("+"):
             continue  # without a bias
         if key not in weights or tuple(weights[key].shape) != want:
-            raise ValueError(f"weight {key} of {cell.name} wants shape {want}, got {tuple(weights[key].shape) if key in weights else 'none'}")
+            raise ValueError(
+                f"weight {key} of {cell.name} wants shape {want}, got {tuple(weights[key].shape) if key in weights else 'none'}"
+            )
     return sizes
