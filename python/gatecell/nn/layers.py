@@ -102,7 +102,8 @@ class LayerNorm(Module):
         return y if self.bias is None else y + self.bias
 
     def extra_repr(self) -> str:
-        return f"{self.normalized_shape}, eps={self.eps}, elementwise_affine={self.elementwise_affine}"
+        affine = f"elementwise_affine={self.elementwise_affine}, bias={self.bias is not None}"
+        return f"{self.normalized_shape}, eps={self.eps}, {affine}"
 
 
 class Standardize(Module):
@@ -177,16 +178,22 @@ class Flatten(Module):
 
 
 class Tanh(Module):
+    """The hyperbolic tangent, element by element."""
+
     def forward(self, input: Any) -> Tensor:
         return to_tensor(input, None).tanh()
 
 
 class Sigmoid(Module):
+    """1 / (1 + exp(-x)), element by element."""
+
     def forward(self, input: Any) -> Tensor:
         return to_tensor(input, None).sigmoid()
 
 
 class ReLU(Module):
+    """max(x, 0), element by element."""
+
     def __init__(self, inplace: bool = False) -> None:
         self.inplace = inplace  # torch's argument; the result is a new Tensor either way
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from ...tensor.dtypes import Array
 from ...tensor.functions import cat
 from ...tensor.tensor import Tensor
 
@@ -29,17 +30,19 @@ def clip_grad_norm_(
         raise ValueError(f"the gradients' norm of order {norm_type} is {total}, wanted a finite one; nothing was scaled")
     factor = max_norm / (total + 1e-6)  # torch's guard against 0
     if not factor >= 1:
-        for g in gradients:
-            g *= factor
-    return Tensor(np.float32(total))
+        with np.errstate(invalid="ignore"):  # inf * 0 is the NaN that is to spread
+            for g in gradients:
+                g *= factor
+    return _scalar(total, gradients)
 
 
 def get_total_norm(tensors: Tensor | Iterable[Tensor], norm_type: float = 2.0, error_if_nonfinite: bool = False) -> Tensor:
     """The joint norm of tensors, a scalar, as if they were one vector. ValueError: not finite, if error_if_nonfinite."""
-    total = _norm([t.data for t in _tensors(tensors)], norm_type)
+    arrays = [t.data for t in _tensors(tensors)]
+    total = _norm(arrays, norm_type)
     if error_if_nonfinite and not math.isfinite(total):
         raise ValueError(f"the norm of order {norm_type} is {total}, wanted a finite one")
-    return Tensor(np.float32(total))
+    return _scalar(total, arrays)
 
 
 def clip_grad_value_(parameters: Tensor | Iterable[Tensor], clip_value: float) -> None:
@@ -74,10 +77,14 @@ def _tensors(parameters: Tensor | Iterable[Tensor]) -> list[Tensor]:
     return [parameters] if isinstance(parameters, Tensor) else list(parameters)
 
 
-def _norm(arrays: list[np.typing.NDArray[np.floating]], order: float) -> float:
+def _scalar(value: float, like: list[Array]) -> Tensor:
+    return Tensor(np.asarray(value, like[0].dtype if like else np.float32))
+
+
+def _norm(arrays: list[Array], order: float) -> float:
     """The norm of all elements together. Sums run in the arrays' precision within an array, in float64 across arrays."""
     if order == math.inf:
-        return max((float(np.abs(a).max()) for a in arrays), default=0.0)
+        return float(np.max([np.abs(a).max() for a in arrays], initial=0.0))
     if order == 2:
         return math.sqrt(sum(float(np.vdot(a, a)) for a in arrays))
     return float(sum(float((np.abs(a) ** order).sum()) for a in arrays) ** (1 / order))

@@ -1,0 +1,430 @@
+"""Modules, layers without a recurrence, losses, initialisation, clipping: against torch, and what a Module promises.
+
+Not here: recurrent layers' numbers (test_torch_parity.py), bad input (test_errors.py), the functions behind the losses (test_tensor.py).
+"""
+
+import copy
+
+import budgets
+import numpy as np
+import pytest
+import torch
+
+import gatecell
+from gatecell import nn
+from gatecell.tensor.tensor import Tensor
+
+
+def close(mine, want, budget=budgets.LAYER):
+    want = want.detach().numpy()
+    assert tuple(mine.shape) == want.shape
+    np.testing.assert_allclose(mine.data, want, rtol=0, atol=budget * np.abs(want).max(initial=1e-30))
+
+
+def both(build):
+    """The same module of gatecell and of torch, with torch's weights."""
+    theirs, mine = build(torch.nn), build(nn)
+    mine.load_state_dict(theirs.state_dict())
+    return mine, theirs
+
+
+BUILDS = {
+    "linear": lambda nn: nn.Linear(7, 5),
+    "linear-nobias": lambda nn: nn.Linear(7, 5, bias=False),
+    "norm": lambda nn: nn.LayerNorm(7),
+    "norm-two": lambda nn: nn.LayerNorm((4, 7), eps=1e-3),
+    "norm-nobias": lambda nn: nn.LayerNorm(7, bias=False),
+    "norm-plain": lambda nn: nn.LayerNorm(7, elementwise_affine=False),
+    "tanh": lambda nn: nn.Tanh(),
+    "sigmoid": lambda nn: nn.Sigmoid(),
+    "relu": lambda nn: nn.ReLU(),
+    "softmax": lambda nn: nn.Softmax(dim=-1),
+    "softmax-first": lambda nn: nn.Softmax(0),
+    "logsoftmax": lambda nn: nn.LogSoftmax(dim=1),
+    "flatten": lambda nn: nn.Flatten(),
+    "flatten-some": lambda nn: nn.Flatten(0, 1),
+    "identity": lambda nn: nn.Identity(54, unused=True),
+    "dropout-eval": lambda nn: nn.Dropout(0.7).eval(),
+    "sequential": lambda nn: nn.Sequential(nn.Linear(7, 6), nn.Tanh(), nn.Sequential(nn.Linear(6, 3), nn.ReLU())),
+}
+
+
+@pytest.mark.parametrize("build", BUILDS.values(), ids=BUILDS)
+def test_layers_are_torchs(build, rng):
+    mine, theirs = both(build)
+    x = (rng.standard_normal((3, 4, 7)) * 2).astype(np.float32)
+    a, b = Tensor(x, requires_grad=True), torch.tensor(x, requires_grad=True)
+    y, want = mine(a), theirs(b)
+    close(y, want)
+    weights = rng.standard_normal(y.shape).astype(np.float32)
+    (y * Tensor(weights)).sum().backward()
+    (want * torch.tensor(weights)).sum().backward()
+    close(a.grad, b.grad, 5 * budgets.LAYER)
+    for (name, p), (torch_name, q) in zip(mine.named_parameters(), theirs.named_parameters(), strict=True):
+        assert name == torch_name
+        close(p.grad, q.grad, 5 * budgets.LAYER)
+
+
+REPRS = {
+    **BUILDS,
+    "lstm": lambda nn: nn.LSTM(3, 4),
+    "lstm-options": lambda nn: nn.LSTM(3, 4, 2, bias=False, batch_first=True, dropout=0.5, bidirectional=True),
+    "gru": lambda nn: nn.GRU(1, 9, num_layers=3),
+    "rnn": lambda nn: nn.RNN(1, 2, nonlinearity="relu"),
+    "cells": lambda nn: nn.ModuleList([nn.LSTMCell(2, 3, bias=False), nn.GRUCell(2, 3)]),
+    "embedding": lambda nn: nn.Embedding(9, 3, padding_idx=-1),
+    "losses": lambda nn: nn.Sequential(nn.MSELoss(), nn.CrossEntropyLoss(), nn.Dropout()),
+}
+
+
+@pytest.mark.parametrize("name", [n for n in REPRS if n != "identity"])
+def test_text_names_shapes_and_order_are_torchs(name):
+    mine, theirs = REPRS[name](nn), REPRS[name](torch.nn)
+    assert repr(mine) == repr(theirs)
+    want = theirs.state_dict()
+    got = mine.state_dict()
+    assert list(got) == list(want)
+    assert [tuple(v.shape) for v in got.values()] == [tuple(v.shape) for v in want.values()]
+    assert [n for n, _ in mine.named_modules()] == [n for n, _ in theirs.named_modules()]
+    assert [n for n, _ in mine.named_children()] == [n for n, _ in theirs.named_children()]
+
+
+def test_embedding(rng):
+    mine, theirs = both(lambda nn: nn.Embedding(11, 4, padding_idx=2))
+    tokens = rng.integers(0, 11, (3, 5))
+    tokens[0, 0] = 2
+    y, want = mine(tokens), theirs(torch.tensor(tokens))
+    close(y, want)
+    (y * y).sum().backward()
+    (want * want).sum().backward()
+    close(mine.weight.grad, theirs.weight.grad)
+    assert (nn.Embedding(11, 4, padding_idx=-9).weight.data[2] == 0).all()
+    close(mine(tokens.astype(np.uint8)), want)
+
+
+LOSSES = {
+    "mse": ("MSELoss", {}, "real"),
+    "mse-sum": ("MSELoss", {"reduction": "sum"}, "real"),
+    "l1-none": ("L1Loss", {"reduction": "none"}, "real"),
+    "huber": ("HuberLoss", {"delta": 0.7}, "real"),
+    "smooth": ("SmoothL1Loss", {"beta": 0.3}, "real"),
+    "smooth-l1": ("SmoothL1Loss", {"beta": 0.0, "reduction": "sum"}, "real"),
+    "cross": ("CrossEntropyLoss", {}, "class"),
+    "cross-options": ("CrossEntropyLoss", {"weight": [1.0, 2.0, 0.5, 0.0, 3.0], "ignore_index": 2}, "class"),
+    "cross-smoothing": ("CrossEntropyLoss", {"label_smoothing": 0.1, "reduction": "none"}, "class"),
+    "nll": ("NLLLoss", {"reduction": "sum"}, "class"),
+    "nll-weight": ("NLLLoss", {"weight": [1.0, 2.0, 0.5, 1.0, 3.0]}, "class"),
+    "bce": ("BCEWithLogitsLoss", {}, "unit"),
+    "bce-weights": ("BCEWithLogitsLoss", {"weight": [0.1, 2.0, 1.0, 1.0, 0.0], "pos_weight": [3.0, 1.0, 1.0, 0.5, 2.0]}, "unit"),
+}
+
+
+@pytest.mark.parametrize(("name", "options", "kind"), LOSSES.values(), ids=LOSSES)
+def test_losses_are_torchs(name, options, kind, rng):
+    x = rng.standard_normal((9, 5)).astype(np.float32)
+    y = {"real": rng.standard_normal(x.shape), "class": rng.integers(0, 5, 9), "unit": rng.random(x.shape)}[kind]
+    y = y if kind == "class" else y.astype(np.float32)
+    made = [
+        getattr(lib, name)(**{k: leaf(np.array(v, np.float32)) if isinstance(v, list) else v for k, v in options.items()})
+        for lib, leaf in ((nn, Tensor), (torch.nn, torch.tensor))
+    ]
+    a, b = Tensor(x, requires_grad=True), torch.tensor(x, requires_grad=True)
+    mine, want = made[0](a, Tensor(y)), made[1](b, torch.tensor(y))
+    close(mine, want)
+    close(made[0](a, y), want)  # NumPy targets, of any real dtype
+    if kind == "real":
+        close(made[0](a, y.astype(np.float64)), want)
+    mine.sum().backward()
+    want.sum().backward()
+    close(a.grad, b.grad)
+
+
+def test_dropout_zeroes_a_share_and_keeps_the_mean():
+    gatecell.manual_seed(3)
+    layer = nn.Dropout(0.3)
+    x = Tensor(np.ones((200, 500), np.float32), requires_grad=True)
+    y = layer(x)
+    share = (y.data == 0).mean()
+    assert abs(share - 0.3) < 0.006, "four standard deviations of a share over 100,000"
+    np.testing.assert_allclose(y.data[y.data != 0], 1 / 0.7, rtol=1e-6)
+    y.sum().backward()
+    np.testing.assert_array_equal(x.grad.data, y.data)
+    layer.eval()
+    assert layer(x) is x
+
+
+def test_standardize(rng):
+    x = (rng.standard_normal((4, 6, 3)) * [1, 100, 0.01] + [5, -300, 0]).astype(np.float32)
+    mean, std = x.mean((0, 1), dtype=np.float64), x.std((0, 1), dtype=np.float64)
+    layer = nn.Standardize(mean, std)
+    y = layer(x)
+    np.testing.assert_allclose(y.data, (x.astype(np.float64) - mean) / std, atol=2e-6)
+    assert y.dtype == np.float32
+    assert list(layer.state_dict()) == ["mean", "std"]
+    assert not list(layer.parameters())
+    np.testing.assert_allclose(layer.inverse()(y).data, x, rtol=1e-6, atol=1e-4)
+    one = nn.Standardize(20, 4)
+    np.testing.assert_array_equal(one(np.array([28.0, 12.0])).data, [2, -2])
+    assert nn.Standardize([0, 1], [1, 2])(np.zeros((2, 2), np.int16)).dtype == np.float32
+
+
+# -- what numbers a module takes ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, np.int8, np.int64, np.uint8, np.bool_])
+def test_numpy_input_of_any_real_dtype_becomes_the_modules(dtype, rng):
+    x = (rng.standard_normal((4, 2, 3)) * 3).astype(dtype)
+    for module in (nn.Linear(3, 2), nn.LSTM(3, 2), nn.Sequential(nn.Linear(3, 4), nn.GRU(4, 2)), nn.LayerNorm(3), nn.Standardize(1.0, 2.0)):
+        for to in (np.float32, np.float64):
+            result, want = module.to(to)(x), module(Tensor(x.astype(to)))
+            result, want = (r[0] if isinstance(r, tuple) else r for r in (result, want))
+            assert result.dtype == to
+            np.testing.assert_array_equal(result.data, want.data)
+
+
+def test_a_model_of_ones_own_gets_a_tensor_for_an_array(rng):
+    class Last(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.rnn = nn.RNN(3, 4, batch_first=True)
+            self.head = nn.Linear(4, 1)
+
+        def forward(self, x):
+            assert isinstance(x, Tensor)
+            assert x.dtype == np.float32
+            return self.head(self.rnn(x)[0][:, -1, :])
+
+    assert Last()(rng.standard_normal((5, 7, 3))).shape == (5, 1)
+
+
+# -- Module ---------------------------------------------------------------------------------------------------------------------------
+
+
+class Shared(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.a = nn.Linear(3, 3)
+        self.b = self.a
+        self.scale = nn.Parameter(np.ones(3, np.float32))
+        self.tied = self.scale
+        self.register_buffer("seen", np.zeros(1, np.int64))
+        self.register_buffer("scratch", np.zeros(2, np.float32), persistent=False)
+        self.register_buffer("nothing", None)
+        self.maybe = None
+        self.layers = nn.ModuleList(nn.Linear(3, 3) for _ in range(2))
+
+
+def test_shared_parts_count_once_and_are_stored_under_each_name():
+    m = Shared()
+    assert [n for n, _ in m.named_parameters()] == ["scale", "a.weight", "a.bias", *(f"layers.{i}.{n}" for i in range(2) for n in ("weight", "bias"))]
+    assert sum(p.numel() for p in m.parameters()) == 3 + 3 * 12
+    assert set(m.state_dict()) == {n for n, _ in m.named_parameters()} | {"tied", "b.weight", "b.bias", "seen"}
+    assert {n for n, _ in m.named_buffers()} == {"seen", "scratch"}
+    assert len(list(m.modules())) == 5
+
+
+def test_children_modes_apply_and_gradients():
+    m = Shared()
+    assert all(not module.training for module in m.eval().modules())
+    assert all(module.training for module in m.train().modules())
+    order = []
+    m.apply(lambda module: order.append(type(module).__name__))
+    assert order == ["Linear", "Linear", "Linear", "ModuleList", "Shared"]
+    m.a(np.ones((1, 3))).sum().backward()
+    m.zero_grad(set_to_none=False)
+    assert (m.a.weight.grad.data == 0).all()
+    m.zero_grad()
+    assert m.a.weight.grad is None
+    m.requires_grad_(False)
+    assert not m.a(np.ones((1, 3))).requires_grad
+
+
+def test_a_module_in_two_dtypes():
+    m = Shared().double()
+    assert m.a.weight.dtype == m.scratch.dtype == np.float64
+    assert m.seen.dtype == np.int64, "integers stay"
+    assert m.to("cpu").to(gatecell.float32).scale.dtype == np.float32
+    m.a(np.ones((1, 3))).sum().backward()
+    assert m.to("cpu", np.float64).a.weight.grad.dtype == np.float64
+
+
+def test_load_state_dict_takes_arrays_of_every_kind_and_keeps_the_memory(rng):
+    m = nn.Linear(3, 2)
+    kept = m.weight.data
+    w, b = rng.standard_normal((2, 3)), rng.standard_normal(2)
+    for weight in (w, Tensor(w), torch.tensor(w, requires_grad=True), w.tolist(), np.asfortranarray(w)):
+        m.weight.data[...] = 0
+        keys = m.load_state_dict({"weight": weight, "bias": torch.nn.Parameter(torch.tensor(b))})
+        assert (keys.missing_keys, keys.unexpected_keys) == ([], [])
+        np.testing.assert_array_equal(m.weight.data, w.astype(np.float32))
+        np.testing.assert_array_equal(m.bias.data, b.astype(np.float32))
+    assert m.weight.data is kept, "optimisers hold on to it"
+    keys = m.load_state_dict({"weight": w, "other": b}, strict=False)
+    assert keys.missing_keys == ["bias"]
+    assert keys.unexpected_keys == ["other"]
+
+
+def test_a_copy_is_a_model_of_its_own(rng):
+    m = nn.LSTM(3, 4)
+    twin = copy.deepcopy(m)
+    x = rng.standard_normal((5, 2, 3)).astype(np.float32)
+    np.testing.assert_array_equal(m(x)[0].data, twin(x)[0].data)
+    twin.weight_hh_l0.data[...] = 0
+    assert (m(x)[0].data != twin(x)[0].data).any()
+    assert isinstance(twin.weight_hh_l0, nn.Parameter)
+
+
+def test_containers(rng):
+    x = rng.standard_normal((2, 3)).astype(np.float32)
+    first, second, third = (nn.Linear(3, 3) for _ in range(3))
+    seq = nn.Sequential(first, second, third)
+    assert len(seq) == 3
+    assert seq[1] is seq[-2] is second
+    assert list(seq) == [first, second, third]
+    np.testing.assert_array_equal(seq[:2](x).data, second(first(x)).data)
+    named = nn.Sequential({"one": first, "two": second})
+    assert list(named.state_dict()) == ["one.weight", "one.bias", "two.weight", "two.bias"]
+    assert nn.Sequential(first, first)(x).shape == (2, 3)
+    grown = nn.ModuleList().append(first).extend([second, third])
+    assert [n for n, _ in grown.named_children()] == ["0", "1", "2"]
+
+
+def test_recurrent_is_what_the_names_stand_for(rng):
+    x = rng.standard_normal((5, 2, 3)).astype(np.float32)
+    for named in (nn.LSTM(3, 4, 2, bidirectional=True), nn.GRU(3, 4), nn.GRU(3, 4, reset_after=False), nn.RNN(3, 4, nonlinearity="relu")):
+        general = nn.Recurrent(cell=named.cell.name, input_size=3, hidden_size=4, num_layers=named.num_layers, bidirectional=named.bidirectional)
+        general.load_state_dict(named.state_dict())
+        np.testing.assert_array_equal(general(x)[0].data, named(x)[0].data)
+        assert repr(general).startswith(f"Recurrent('{named.cell.name}', 3, 4")
+    for named in (nn.LSTMCell(3, 4), nn.GRUCell(3, 4, reset_after=False), nn.RNNCell(3, 4)):
+        general = nn.RecurrentCell(named.cell.name, 3, 4)
+        general.load_state_dict(named.state_dict())
+        states = [s[0] if isinstance(s, tuple) else s for s in (general(x[0]), named(x[0]))]
+        np.testing.assert_array_equal(*(s.data for s in states))
+
+
+@pytest.mark.parametrize("name", list(gatecell.cells))
+def test_every_registered_cell_is_a_layer(name, rng):
+    layer = nn.Recurrent(name, 3, 5, num_layers=2, bidirectional=True, batch_first=True)
+    x = Tensor(rng.standard_normal((2, 4, 3)).astype(np.float32), requires_grad=True)
+    output, last = layer(x)
+    assert output.shape == (2, 4, 10)
+    last = last if isinstance(last, tuple) else (last,)
+    assert len(last) == len(gatecell.cells[name].states)
+    output.sum().backward()
+    assert np.abs(x.grad.data).min() > 0
+    assert all(p.grad is not None for p in layer.parameters())
+
+
+# -- initialisation -------------------------------------------------------------------------------------------------------------------
+
+
+def moments(a):
+    return np.abs(a).max(), a.mean(), a.std()
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda nn: nn.Linear(300, 200),
+        lambda nn: nn.LSTM(50, 90),
+        lambda nn: nn.GRU(50, 90, bidirectional=True),
+        lambda nn: nn.RNNCell(150, 150),
+        lambda nn: nn.Embedding(300, 100),
+        lambda nn: nn.LayerNorm(9),
+    ],
+)
+def test_initial_weights_are_of_torchs_distribution(build):
+    gatecell.manual_seed(0)
+    torch.manual_seed(0)
+    mine, theirs = build(nn), build(torch.nn)
+    for p, q in zip(mine.parameters(), theirs.parameters(), strict=True):
+        a, b = p.data, q.detach().numpy()
+        spread = b.std() / np.sqrt(b.size)  # of the mean; 4 of it, and the same in kind for the rest
+        assert abs(a.mean() - b.mean()) <= 6 * spread
+        assert abs(a.std() - b.std()) <= 6 * spread
+        assert abs(np.abs(a).max() - np.abs(b).max()) <= 0.15 * np.abs(b).max()
+        if isinstance(theirs, torch.nn.Linear | torch.nn.RNNBase | torch.nn.RNNCellBase):
+            bound = 1 / np.sqrt(theirs.in_features if isinstance(theirs, torch.nn.Linear) else theirs.hidden_size)
+            assert np.abs(a).max() <= bound
+
+
+def test_the_seed_fixes_initial_weights():
+    states = []
+    for _ in range(2):
+        gatecell.manual_seed(7)
+        states.append(nn.GRU(3, 4).state_dict())
+    for a, b in zip(*(s.values() for s in states), strict=True):
+        np.testing.assert_array_equal(a.data, b.data)
+    assert (nn.GRU(3, 4).weight_ih_l0.data != states[0]["weight_ih_l0"].data).any()
+
+
+INITS = {
+    "uniform_": {"a": -2.0, "b": 5.0}, "normal_": {"mean": 3.0, "std": 2.0}, "constant_": {"val": 2.5}, "zeros_": {}, "ones_": {},
+    "xavier_uniform_": {"gain": 2.0}, "xavier_normal_": {}, "kaiming_uniform_": {"a": 0.3}, "kaiming_normal_": {"mode": "fan_out", "nonlinearity": "relu"},
+    "orthogonal_": {"gain": 3.0},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("shape", [(200, 300), (300, 200)])
+@pytest.mark.parametrize(("name", "options"), INITS.items(), ids=INITS)
+def test_initialisations_are_of_torchs_distribution(name, options, shape):
+    gatecell.manual_seed(1)
+    torch.manual_seed(1)
+    mine, theirs = nn.Parameter(np.empty(shape, np.float32)), torch.empty(shape)
+    assert getattr(nn.init, name)(mine, **options) is mine
+    getattr(torch.nn.init, name)(theirs, **options)
+    a, b = mine.data, theirs.numpy()
+    spread = b.std() / np.sqrt(b.size)
+    assert abs(a.mean() - b.mean()) <= 6 * spread
+    assert abs(a.std() - b.std()) <= 6 * spread
+    if name == "orthogonal_":
+        gram = a @ a.T if shape[0] < shape[1] else a.T @ a
+        np.testing.assert_allclose(gram, 9 * np.eye(200), atol=1e-5)
+    for nonlinearity in ("linear", "tanh", "relu", "sigmoid", "leaky_relu"):
+        assert nn.init.calculate_gain(nonlinearity) == pytest.approx(torch.nn.init.calculate_gain(nonlinearity), rel=1e-15)
+
+
+# -- nn.utils -------------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("order", [2.0, 1.0, 3.0, np.inf])
+@pytest.mark.parametrize("scale", [0.01, 100.0])
+def test_clipping_by_norm_is_torchs(order, scale, rng):
+    shapes = [(4, 3), (5,), (2, 2)]
+    ours, theirs = [Tensor(np.zeros(s, np.float32), True) for s in shapes], [torch.zeros(s, requires_grad=True) for s in shapes]
+    for a, b in zip(ours[:2], theirs[:2], strict=True):  # the third has no gradient
+        g = (rng.standard_normal(a.shape) * scale).astype(np.float32)
+        a.grad, b.grad = Tensor(g), torch.tensor(g)
+    norm, want = nn.utils.clip_grad_norm_(ours, 1.5, order), torch.nn.utils.clip_grad_norm_(theirs, 1.5, order)
+    assert norm.item() == pytest.approx(want.item(), rel=1e-6)
+    for a, b in zip(ours[:2], theirs[:2], strict=True):
+        close(a.grad, b.grad)
+    assert nn.utils.get_total_norm([a.grad for a in ours[:2]], order).item() == pytest.approx(min(want.item(), 1.5), rel=1e-5)
+    assert nn.utils.clip_grad_norm_(ours[2], 1.0).item() == 0
+
+
+def test_clipping_of_what_is_not_finite():
+    p = Tensor(np.zeros(3, np.float32), True)
+    for bad, order in ((np.nan, 2.0), (np.inf, 2.0), (np.nan, np.inf)):
+        p.grad = Tensor(np.array([1, bad, 2], np.float32))
+        with pytest.raises(ValueError, match="finite"):
+            nn.utils.clip_grad_norm_([p], 1.0, order, error_if_nonfinite=True)
+        assert p.grad.data[2] == 2
+        assert not np.isfinite(nn.utils.clip_grad_norm_([p], 1.0, order).item())
+
+
+def test_clipping_by_value_and_parameters_as_a_vector(rng):
+    ours = [Tensor(rng.standard_normal(s).astype(np.float32), True) for s in ((3, 2), (4,))]
+    theirs = [torch.tensor(t.data, requires_grad=True) for t in ours]
+    vector, want = nn.utils.parameters_to_vector(ours), torch.nn.utils.parameters_to_vector(theirs)
+    close(vector, want)
+    (vector * vector).sum().backward()
+    (want * want).sum().backward()
+    nn.utils.clip_grad_value_(ours, 0.5)
+    torch.nn.utils.clip_grad_value_(theirs, 0.5)
+    for a, b in zip(ours, theirs, strict=True):
+        close(a.grad, b.grad)
+    nn.utils.vector_to_parameters(Tensor(np.arange(10, dtype=np.float32)), ours)
+    np.testing.assert_array_equal(ours[0].data, [[0, 1], [2, 3], [4, 5]])
+    np.testing.assert_array_equal(ours[1].data, [6, 7, 8, 9])
