@@ -1,4 +1,4 @@
-"""gatecell, torch and onnxruntime side by side on this machine: `python bench/run.py [--quick] [--threads N] [--json FILE]`.
+"""gatecell, torch and onnxruntime side by side on this machine: `python bench/run.py [--quick] [--work forward] [--json FILE]`.
 
 Prints the machine's limits first, then a table a kind of work.  Before anything is timed its result is compared with torch's;
 a difference ends the run.  Rates count products only (shapes.py), for everybody alike.
@@ -67,6 +67,7 @@ class Report:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="fewer shapes and turns")
+    parser.add_argument("--work", choices=["forward", "training", "step"], action="append", help="this kind alone; may be repeated")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--json", type=Path, help="keep the figures here")
     options = parser.parse_args()
@@ -79,15 +80,19 @@ def main() -> int:
 
     report = Report(limits, *((5, 0.03) if options.quick else (15, 0.1)))
     chosen = lambda shapes: [s for s in shapes if not options.quick or s in QUICK]
-    report.head("Forward")
-    for shape in chosen(BATCHES + SINGLES):
-        report.row("forward", shape, peers.forward(shape, options.threads), shape.flops(False), shape.goal and shape.goal[0])
-    report.head("Training: forward and backward, no gradient to the input")
-    for shape in chosen(BATCHES + SINGLES):
-        report.row("training", shape, peers.training(shape), shape.flops(True), shape.goal and shape.goal[1])
-    report.head("One step, the state carried from call to call")
-    for shape in chosen(STEPS):
-        report.row("step", shape, peers.streaming(shape, options.threads), shape.flops(False), None)
+    wanted = options.work or ["forward", "training", "step"]
+    if "forward" in wanted:
+        report.head("Forward")
+        for shape in chosen(BATCHES + SINGLES):
+            report.row("forward", shape, peers.forward(shape, options.threads), shape.flops(False), shape.goal and shape.goal[0])
+    if "training" in wanted:
+        report.head("Training: forward and backward, no gradient to the input")
+        for shape in chosen(BATCHES + SINGLES):
+            report.row("training", shape, peers.training(shape), shape.flops(True), shape.goal and shape.goal[1])
+    if "step" in wanted:
+        report.head("One step, the state carried from call to call")
+        for shape in chosen(STEPS):
+            report.row("step", shape, peers.streaming(shape, options.threads), shape.flops(False), None)
     if options.json:
         kept = {"machine": peak.processor(), "limits": limits, "versions": versions, "threads": options.threads, "rows": report.rows}
         options.json.parent.mkdir(parents=True, exist_ok=True)

@@ -30,9 +30,9 @@ ROOMS = {
     "train": {"algebra", "cells", "tensor", "nn", "optim"},
     "deploy": {"algebra", "cells", "emit", "tensor", "nn", "_core"},
     "exchange": {"algebra", "cells", "tensor", "nn"},
-    "report": {"algebra", "cells", "emit", "tensor", "nn", "optim", "train", "deploy", "exchange"},
+    "report": {"algebra", "cells", "emit", "tensor", "nn", "optim", "train", "deploy", "exchange", "data"},
     "data": set(),
-    "cli": {"algebra", "cells", "emit", "tensor", "nn", "optim", "train", "deploy", "exchange", "report"},
+    "cli": {"algebra", "cells", "emit", "tensor", "nn", "optim", "train", "deploy", "exchange", "report", "data"},
 }
 FACES = {"cli", "report"}  # use the public names too: `import gatecell`
 HEAVY = ["torch", "sklearn", "scipy", "matplotlib", "onnx", "onnxruntime", "pandas", "keras", "tensorflow", "hypothesis", "pytest"]
