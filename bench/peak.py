@@ -76,6 +76,21 @@ def measure() -> dict[str, float]:
     return found
 
 
+class Meter:
+    """The multiply-adds of `measure` as one call of about a millisecond, to be timed in turns with what is to be compared with it:
+    both then see the same clock frequency and the same neighbours."""
+
+    ROUNDS = 100_000
+
+    def __init__(self) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            self.library = compiled(Path(folder))
+        self.flops = 2.0 * self.library.lanes() * self.library.chains() * self.ROUNDS
+
+    def __call__(self) -> None:
+        self.library.fma_rounds(self.ROUNDS)
+
+
 def show(found: dict[str, float]) -> str:
     """One line for people."""
     reads = ", ".join(f"{name} {found[name] / 1e9:.0f}" for name in CACHES)
