@@ -256,7 +256,8 @@ STEP_OPS: dict[str, StepOp] = {
 }
 ARITHMETIC = ("add", "sub", "mul", "div", "maximum", "minimum")  # of two steps, or of a step and a parameter
 STEP_OPS |= {op: _pointwise(op, 2) for op in ARITHMETIC}
-STEP_OPS |= {op: _pointwise(op, 1) for op in ("neg", "abs", "exp", "log", "sqrt", "sin", "cos", "tanh", "sigmoid", "log_sigmoid", "relu")}
+POINTWISE = ("neg", "abs", "exp", "log", "sqrt", "sin", "cos", "tanh", "sigmoid", "log_sigmoid", "relu")
+STEP_OPS |= {op: _pointwise(op, 1) for op in POINTWISE}
 
 
 def check(graph: StepGraph) -> None:
