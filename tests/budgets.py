@@ -58,3 +58,24 @@ another order, 2^-24 each, and exp of up to 50 inside softmax."""
 
 FIT_TORCH = 2e-4
 """Weights and losses after a dozen of fit()'s updates against the same loop in torch: float32 gradients differ by 1e-6, Adam divides by their size."""
+
+REFERENCE = 1e-13
+"""A page run step by step in NumPy against the paper's loop, float64, absolute: the same operations in another order, 5 steps, |values| of a few."""
+
+COMPLEX_STEP = 1e-12
+"""Derived gradients in NumPy float64 against complex step, relative (to 1 at least): both exact but for rounding."""
+
+CORE_DOUBLE = 1e-11
+"""The core in float64 against the reference or complex step, relative: its tanh and exp are good to 4e-16 absolute; sums in another order."""
+
+CORE_FORWARD = 5e-6
+"""The core in float32 against float64, relative: up to 170 products of 2^-24 each a step, 6 steps of a contracting map."""
+
+CORE_GRADIENT = 2e-5
+"""The same for gradients: sums over up to 200 rows on top."""
+
+FUNCTION_ULP = {"tanh": 5, "sigmoid": 5, "exp": 3, "log_sigmoid": 8, "rsqrt": 2}
+"""float32 functions, in units in the last place; log_sigmoid near 0 adds two rounded terms."""
+
+FUNCTION_DOUBLE = 2e-15
+"""float64 functions, absolute or relative, whichever is more: good enough to check float32 and gradients."""

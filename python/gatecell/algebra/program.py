@@ -209,6 +209,6 @@ def trace(sig: Signature) -> Program:
     for s, n in outs.items():
         if not isinstance(n, Node) or n.axis != states[s].axis:
             raise TypeError(
-                f"{sig.page.__name__}: the new {s} wants to be over {states[s].axis}, got {n.axis if isinstance(n, Node) else n!r}"
+                f"{sig.page.__name__}: the new {s} wants to be over {states[s].axis}, got {n.axis if isinstance(n, Node) else repr(n)}"
             )
     return Program(sig.page.__name__, g, x, states, outs, weights, params, {n: k for n, k in names.items() if not is_leaf(n)})

@@ -1,0 +1,282 @@
+"""The C++ core against the NumPy reference, the papers' loops and itself: every cell, type, instruction set, thread count."""
+
+import os
+import subprocess
+import sys
+
+import budgets
+import numpy as np
+import pages
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import gatecell
+from gatecell import _core, cells, nn
+from gatecell.cells import reference
+from gatecell.tensor import engine
+
+every = pytest.mark.parametrize("cell", pages.EVERY, ids=lambda c: c.name)
+# Around the width of the vectors and tiles, for the batch and for the units.
+SHAPE = st.tuples(
+    st.integers(1, 6), st.sampled_from([1, 2, 3, 5, 6, 7, 8, 9, 17, 33]), st.integers(1, 40),
+    st.sampled_from([1, 3, 15, 16, 17, 31, 33, 50, 64, 130]), st.sampled_from([1, 5, 16, 20]),
+)  # fmt: skip
+
+
+def cast(values, dtype):
+    return {k: v.astype(dtype) for k, v in values.items()}
+
+
+def both_ways(cell, w, x, start, dy, dlast, reverse, **options):
+    layer = engine.Layer(cell, w, sizes_of(cell, x, start), **options)
+    y, last, saved = engine.forward(layer, x, start, reverse=reverse, training=True)
+    return y, last, engine.backward(saved, x, dy, dlast)
+
+
+def sizes_of(cell, x, start):
+    return {"I": x.shape[2], "H": next(start[s].shape[1] for s in reversed(cell.states))} | {cell.axis(s): v.shape[1] for s, v in start.items()}
+
+
+def same(a, b):
+    return all(np.array_equal(a[k], b[k]) for k in a) and set(a) == set(b)
+
+
+@every
+@settings(max_examples=12)
+@given(shape=SHAPE, bias=st.booleans(), reverse=st.booleans(), seed=st.integers(0, 2**32 - 1))
+def test_core_is_the_reference(cell, shape, bias, reverse, seed):
+    T, B, I, H, M = shape
+    rng = np.random.default_rng(seed)
+    w, x, start = pages.draw(cell, rng, T, B, {"I": I, "H": H, "M": M}, bias, scale=1 / np.sqrt(H + I))
+    first = cell.states[0]
+    turned = (lambda a: a[::-1]) if reverse else (lambda a: a)
+    over = reference.forward(cell, w, turned(x), start)
+    dy, dlast = rng.normal(size=over[first][1:].shape), {s: rng.normal(size=v.shape) for s, v in start.items()}
+    dover = {s: np.zeros_like(v[1:]) for s, v in over.items()}
+    dover[first] += turned(dy)
+    for s in dover:
+        dover[s][-1] += dlast[s]
+    want = reference.backward(cell, w, turned(x), over, dover)
+    want["x"] = turned(want["x"])
+    for dtype, forward_budget, gradient_budget in (
+        (np.float64, budgets.CORE_DOUBLE, budgets.CORE_DOUBLE),
+        (np.float32, budgets.CORE_FORWARD, budgets.CORE_GRADIENT),
+    ):
+        given_ = cast(w, dtype), x.astype(dtype), cast(start, dtype), dy.astype(dtype), cast(dlast, dtype), reverse
+        y, last, grads = both_ways(cell, *given_)
+        assert y.dtype == dtype and set(grads) == set(want)
+        assert abs(y - turned(over[first][1:])).max() <= forward_budget * max(1, abs(over[first]).max())
+        for s in start:
+            assert abs(last[s] - over[s][-1]).max() <= forward_budget * max(1, abs(over[s]).max())
+        for k, g in grads.items():
+            assert abs(g - want[k]).max() <= gradient_budget * max(1, abs(want[k]).max()), k
+        # Compiled steps and the interpreter, inference and training: the same bits.
+        y2, last2, grads2 = both_ways(cell, *given_, interpret=True)
+        assert np.array_equal(y, y2) and same(last, last2) and same(grads, grads2)
+        layer = engine.Layer(cell, given_[0], sizes_of(cell, x, start))
+        y3, last3, _ = engine.forward(layer, given_[1], given_[2], reverse=reverse)
+        assert np.array_equal(y, y3) and same(last, last3)
+
+
+@pytest.mark.parametrize("cell", cells.values(), ids=lambda c: c.name)
+def test_registered_cells_run_compiled(cell):
+    k = engine.kernel(cell)
+    for prepared in (k.infer, k.train, k.back, k.dx):
+        compiled, loops = prepared.core.steps
+        assert compiled == loops > 0, prepared.plan.name
+
+
+@every
+def test_a_row_is_the_same_alone_and_in_any_batch_and_chunk(cell, rng):
+    T, sizes = 11, {"I": 9, "H": 37, "M": 12}
+    w, x, start = pages.draw(cell, rng, T, 19, sizes, scale=0.2)
+    w, x, start = cast(w, np.float32), x.astype(np.float32), cast(start, np.float32)
+    layer = engine.Layer(cell, w, sizes)
+    y, last, _ = engine.forward(layer, x, start)
+    for rows in (slice(0, 1), slice(3, 5), slice(4, 11)):
+        part, end, _ = engine.forward(layer, x[:, rows], {s: v[rows] for s, v in start.items()})
+        assert np.array_equal(part, y[:, rows]) and all(np.array_equal(end[s], last[s][rows]) for s in end)
+    middle, state, _ = engine.forward(layer, x[:4], start)
+    rest, end, _ = engine.forward(layer, x[4:], state)
+    assert np.array_equal(np.concatenate([middle, rest]), y) and same(end, last)
+
+
+@every
+def test_threads_change_no_bit(cell, rng):
+    w, x, start = pages.draw(cell, rng, 5, 40, {"I": 9, "H": 37, "M": 12}, scale=0.2)
+    w, x, start = cast(w, np.float32), x.astype(np.float32), cast(start, np.float32)
+    dy = rng.normal(size=(5, 40, start[cell.states[0]].shape[1])).astype(np.float32)
+    before, results = gatecell.get_num_threads(), []
+    try:
+        for n in (1, 2, 5):
+            gatecell.set_num_threads(n)
+            results.append(both_ways(cell, w, x, start, dy, {}, False))
+    finally:
+        gatecell.set_num_threads(before)
+    for y, last, grads in results[1:]:
+        assert np.array_equal(y, results[0][0]) and same(last, results[0][1]) and same(grads, results[0][2])
+
+
+@pytest.mark.parametrize("batch_first", [False, True])
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("cell", cells.values(), ids=lambda c: c.name)
+def test_stacked_bidirectional_gradients_are_the_complex_step(cell, bias, batch_first, rng):
+    """Two layers, two directions, float64: a sample of entries of every array against the papers' loops."""
+    T, B, I, H = 4, 3, 3, 5
+    m = nn.Recurrent(cell.name, I, H, num_layers=2, bias=bias, bidirectional=True, batch_first=batch_first, dtype=np.float64)
+    x = rng.normal(size=(B, T, I) if batch_first else (T, B, I))
+    starts = {s: rng.normal(size=(4, B, H)) for s in cell.states}
+    inputs = gatecell.tensor(x, requires_grad=True)
+    hx = tuple(gatecell.tensor(v, requires_grad=True) for v in starts.values())
+    y, last = m(inputs, hx if len(hx) > 1 else hx[0])
+    dy, dlast = rng.normal(size=y.shape), [rng.normal(size=(4, B, H)) for _ in hx]
+    ends = last if isinstance(last, tuple) else (last,)
+    loss = (y * gatecell.tensor(dy)).sum()
+    for e, d in zip(ends, dlast, strict=True):
+        loss = loss + (e * gatecell.tensor(d)).sum()
+    loss.backward()
+    values = {n: p.data for n, p in m.named_parameters()} | {"x": x} | starts
+    grads = {n: p.grad for n, p in m.named_parameters()} | {"x": inputs.grad} | dict(zip(starts, (h.grad for h in hx), strict=True))
+
+    def plain(v):
+        over, out = (v["x"].swapaxes(0, 1) if batch_first else v["x"]), 0.0
+        for layer in range(2):
+            sides = []
+            for d, suffix in enumerate(("", "_reverse")):
+                names = {k: f"{cell.torch_name(k)}_l{layer}{suffix}" for k in cell.shapes({"I": 1, "H": 1}, bias=bias)}
+                row = 2 * layer + d
+                states = pages.run_textbook(cell, {k: v[n] for k, n in names.items()}, over[::-1] if d else over, {s: v[s][row] for s in starts})
+                out += sum((states[s][-1] * dlast[j][row]).sum() for j, s in enumerate(starts))
+                sides.append(states[cell.states[0]][::-1] if d else states[cell.states[0]])
+            over = np.concatenate(sides, -1)
+        return out + (over * (dy.swapaxes(0, 1) if batch_first else dy)).sum()
+
+    for name, v in values.items():
+        for flat in rng.choice(v.size, min(v.size, 6), replace=False):
+            q = {k: a.astype(complex) for k, a in values.items()}
+            q[name].reshape(-1)[flat] += 1e-30j
+            g = np.asarray(grads[name]).reshape(-1)[flat]
+            assert abs(plain(q).imag / 1e-30 - g) <= budgets.CORE_DOUBLE * max(1, abs(np.asarray(grads[name])).max()), name
+
+
+PROGRAM = """
+import hashlib, sys
+import numpy as np
+import gatecell, pages
+from gatecell.tensor import engine
+digest = hashlib.sha256()
+for cell in pages.EVERY:
+    rng = np.random.default_rng(5)
+    w, x, start = pages.draw(cell, rng, 6, 7, {"I": 5, "H": 35, "M": 9}, scale=0.2)
+    w, x, start = ({k: v.astype(np.float32) for k, v in a.items()} if isinstance(a, dict) else a.astype(np.float32) for a in (w, x, start))
+    layer = engine.Layer(cell, w, {"I": 5, "H": 35, "M": 9})
+    y, last, saved = engine.forward(layer, x, start, training=True)
+    grads = engine.backward(saved, x, y, last)
+    want = pages.run_textbook(cell, *({k: v.astype(float) for k, v in a.items()} if isinstance(a, dict) else a.astype(float) for a in (w, x, start)))
+    assert abs(y - want[cell.states[0]]).max() < float(sys.argv[1]), cell.name
+    for a in (y, *grads.values()):
+        digest.update(np.ascontiguousarray(a).tobytes())
+print(gatecell.cpu(), digest.hexdigest())
+"""
+
+
+def forced(cpu, *args):
+    env = os.environ | {"GATECELL_CPU": cpu, "PYTHONPATH": os.pathsep.join([os.path.dirname(__file__), *sys.path])}
+    return subprocess.run([sys.executable, "-c", PROGRAM, *args], env=env, capture_output=True, text=True, check=False)
+
+
+def test_every_instruction_set_that_this_machine_has():
+    """Forced by name; the sets with fused multiply-add give the same bits, forward and backward."""
+    seen = {}
+    for cpu in ("baseline", "avx2", "avx512", "neon"):
+        r = forced(cpu, str(budgets.CORE_FORWARD))
+        if r.returncode == 0:
+            name, seen[cpu] = r.stdout.split()
+            assert name == cpu
+        else:
+            assert "wants one of" in r.stderr, r.stderr
+    assert "baseline" in seen and gatecell.cpu() in seen
+    assert len({v for k, v in seen.items() if k != "baseline"}) <= 1
+
+
+def test_an_unknown_instruction_set_is_refused():
+    r = forced("sse9", "1")
+    assert r.returncode == 1
+    assert "GATECELL_CPU wants one of" in r.stderr and "got sse9" in r.stderr
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("name", ["tanh", "sigmoid", "exp", "log_sigmoid", "rsqrt"])
+def test_functions(name, dtype, rng):
+    """Units in the last place over the range where the result is normal, and the ends."""
+    meaning = {
+        "tanh": np.tanh,
+        "sigmoid": lambda v: 1 / (1 + np.exp(-v)),
+        "exp": np.exp,
+        "log_sigmoid": lambda v: -np.logaddexp(v.dtype.type(0), -v),
+        "rsqrt": lambda v: v**-0.5,
+    }[name]
+    top = 80 if dtype == np.float32 else 600
+    x = np.concatenate([rng.uniform(-top, top, 20000), rng.normal(size=20000), rng.normal(size=5000) * 1e-3, np.linspace(-9.1, 9.1, 4001)])
+    if name == "rsqrt":
+        x = abs(x) + 1e-6
+    x = x.astype(dtype)
+    with np.errstate(over="ignore"):
+        want = meaning(x.astype(np.longdouble))
+    got = _core.function(name, x)
+    assert got.dtype == dtype
+    ulp = abs(got - want) / np.spacing(abs(want).astype(dtype))
+    if dtype == np.float64:  # float64 is for checking: absolute error
+        assert (abs(got - want) / np.maximum(1, abs(want))).max() <= budgets.FUNCTION_DOUBLE
+    else:
+        assert ulp.max() <= budgets.FUNCTION_ULP[name], x[ulp.argmax()]
+
+
+def test_functions_at_the_ends():
+    ends = np.array([np.inf, -np.inf, np.nan, 0.0, 1e9, -1e9], np.float32)
+    assert np.array_equal(_core.function("tanh", ends), np.array([1, -1, np.nan, 0, 1, -1], np.float32), equal_nan=True)
+    assert np.array_equal(_core.function("exp", ends), np.array([np.inf, 0, np.nan, 1, np.inf, 0], np.float32), equal_nan=True)
+    s = _core.function("sigmoid", ends)
+    assert s[0] == 1 and 0 <= s[1] < 1e-37 and np.isnan(s[2]) and s[3] == 0.5
+
+
+def test_the_core_refuses_what_is_no_plan():
+    e = engine.kernel(cells["lstm"]).infer.encoded
+    for k in range(len(e.code)):
+        with pytest.raises(ValueError, match="damaged"):
+            _core.Plan(e.code[:k], e.constants)
+    for k in range(len(e.code)):
+        code = list(e.code)
+        code[k] = 10**6
+        with pytest.raises(ValueError, match="damaged"):
+            _core.Plan(code, e.constants)
+
+
+def test_the_core_refuses_arrays_that_are_too_small(rng):
+    cell = cells["gru"]
+    w, x, start = pages.draw(cell, rng, 4, 3, {"I": 2, "H": 5})
+    layer = engine.Layer(cell, w, {"I": 2, "H": 5})
+    small = engine.over(layer.empty(4, 3, 16))  # T + 1 slots are wanted
+    with pytest.raises(ValueError, match="too small"):
+        layer.run(layer.kernel.infer, 4, 3, {"x": engine.over(x), "h": small, "h'": small})
+
+
+@pytest.mark.parametrize(("value", "error"), [(0, ValueError), (-1, ValueError), (1.5, TypeError), ("2", TypeError), (True, TypeError)])
+def test_set_num_threads_checks(value, error):
+    before = gatecell.get_num_threads()
+    with pytest.raises(error, match="wants"):
+        gatecell.set_num_threads(value)
+    assert gatecell.get_num_threads() == before
+
+
+def test_fork_after_use(rng):
+    """A child of a process whose pool has run works, and so does its parent afterwards."""
+    program = (
+        "import os, numpy as np, gatecell\nfrom gatecell import nn\ngatecell.set_num_threads(2)\nm = nn.Recurrent('gru', 4, 20)\n"
+        "x = np.ones((5, 64, 4), np.float32)\na = m(x)[0].numpy()\npid = os.fork()\n"
+        "ok = np.array_equal(m(x)[0].numpy(), a)\nif pid == 0: os._exit(0 if ok else 1)\n"
+        "_, status = os.waitpid(pid, 0)\nassert ok and status == 0"
+    )
+    r = subprocess.run([sys.executable, "-W", "ignore", "-c", program], capture_output=True, text=True, timeout=60, check=False)
+    assert r.returncode == 0, r.stderr
