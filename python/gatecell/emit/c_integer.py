@@ -1,0 +1,411 @@
+"""One integer layer as a C function: products, then the page's equations, unit by unit.
+
+Not here: the layout of products (c_blocks.py), files and their heads (c.py).  A value used once stands where it is used,
+a value used twice has a name, the page's own where it has one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ..algebra.integer import INT16, INT32, Instr, Loop, Vector
+from ..algebra.model import IntegerLayer
+from .c_blocks import Products, Use, argument, plan, products, stream
+from .c_text import array, comment, dot, fresh
+
+ATOM, UNARY, PRODUCT, SUM, SHIFT = 9, 8, 7, 6, 5
+"""How tightly C binds, as far as it is needed here."""
+
+
+@dataclass
+class Member:
+    """How a state is stored: "int16"; "int8" views; "words", the DSP kernels' packed views; "" where no step reads it."""
+
+    name: str
+    form: str
+    length: int
+
+    def declaration(self, dsp: bool) -> str:
+        if self.form == "words":
+            return f"uint32_t {self.name}[{2 * -(-self.length // 4)}];"
+        if self.form == "int16" and dsp:
+            return aligned(self.name, self.length) + ";"
+        return f"{self.form}_t {self.name}[{self.length}];"
+
+    def access(self, dsp: bool) -> str:
+        return f"s->{self.name}" + (".v" if self.form == "int16" and dsp else "")
+
+
+def aligned(name: str, length: int) -> str:
+    """int16 at an address that words may have, padded to whole words."""
+    padded = -(-length // 4) * 4
+    return f"union {{ int16_t v[{padded}]; uint32_t words[{padded // 2}]; }} {name}"
+
+
+def local(name: str, length: int, dsp: bool) -> list[str]:
+    """A local int16 array; where words are read from it, its padding is set."""
+    if not dsp:
+        return [f"int16_t {name}[{length}];"]
+    rest = [f"{name}.v[{k}] = 0;" for k in range(length, -(-length // 4) * 4)]
+    return [aligned(name, length) + ";", *([" ".join(rest)] if rest else [])]
+
+
+@dataclass
+class LayerText:
+    """What a layer adds to the file."""
+
+    constants: list[str]
+    function: str
+    call: Callable[[str, str], str]
+    """(C name of the input, C name of the output or "") -> the call in the step."""
+    members: list[Member]
+    output: str
+    """Where the output stands after the call, if it stands in the state; "" when only in the output given."""
+    helpers: set[str]
+    dots: set[tuple[str, str]]
+
+
+@dataclass
+class Writer:
+    """One layer under construction."""
+
+    layer: IntegerLayer
+    model: str
+    number: int
+    dsp: bool
+    input_bits: int
+    """8: the input arrives as int8."""
+    final: bool
+    used: set[str] = field(default_factory=set)
+    dots: set[tuple[str, str]] = field(default_factory=set)
+    constants: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        p = self.layer.program
+        self.length = {k: self.layer.sizes[v.axis] if v.axis != "1" else 1 for k, v in p.vectors.items()}
+        self.uses = [plan(self.layer, loop, self.length, self.dsp, self.input_bits) for loop in p.loops]
+        self.all_uses = {(u.arg, u.view): u for uses in self.uses for u in uses}
+        self.products: list[Products] = []
+        reads = [(k, i.name) for k, loop in enumerate(p.loops) for i in loop.points if i.op == "read"]
+        self.last_read = {name: k for k, name in reads}
+        self.write_in = {i.name: k for k, loop in enumerate(p.loops) for i in loop.points if i.op == "write"}
+        self.members = {s: Member(f"l{self.number}_{s}", self._form(s), self.length[s]) for s in p.of_kind("state")}
+
+    # --- storage ----------------------------------------------------------------------------------------------------
+
+    def _form(self, state: str) -> str:
+        """A state that only products read, and only its view, is stored as that view."""
+        if state in self.last_read:
+            return "int16"
+        kernels = [u.kernel for (arg, view), u in self.all_uses.items() if arg == state]
+        views = [view for arg, view in self.all_uses if arg == state]
+        if not views:
+            return ""
+        if not all(views):
+            return "int16"
+        return "words" if "packed" in kernels else "int16" if self.dsp else "int8"
+
+    def _direct(self, use: Use) -> bool:
+        """Whether products read the stored state itself, which must then not change before the last of them."""
+        form = self.members[use.arg].form if use.arg in self.members else ""
+        return form == "words" or (form == "int8" and use.view) or (form == "int16" and not use.view)
+
+    def _buffered(self, state: str) -> bool:
+        """Whether the new state has to wait until the step no longer reads the old one."""
+        direct = any(arg == state and self._direct(u) for (arg, _), u in self.all_uses.items())
+        return direct or self.last_read.get(state, -1) > self.write_in[state]
+
+    def _prepare(self) -> tuple[list[str], dict[tuple[str, bool], str]]:
+        """Statements that ready the vectors for their products, and the vectors' C names; values of the step come later."""
+        lines: list[str] = []
+        names: dict[tuple[str, bool], str] = {}
+        for key, use in self.all_uses.items():
+            kind = self.layer.program.vectors[use.arg].kind
+            stored = self.members[use.arg].access(self.dsp) if kind == "state" else use.arg
+            if kind == "temp":
+                names[key] = self._temp(use)
+                continue
+            if kind == "state" and self._direct(use):
+                names[key] = stored
+                continue
+            target, made = self._convert(use, stored, self.input_bits if use.arg == "x" else 16, kind == "input")
+            names[key] = target
+            lines += made
+        return lines, names
+
+    def _temp(self, use: Use) -> str:
+        return f"{use.arg}_in" if use.view else use.arg + (".v" if self.dsp else "")
+
+    def _convert(self, use: Use, source: str, bits: int, moved: bool) -> tuple[str, list[str]]:
+        """A vector as its kernel wants it; `moved`: it has to be copied to be at an address for words."""
+        name = f"{use.arg}_in"
+        if use.kernel == "packed":
+            how = f"dot_pack_bytes({source}" if bits == 8 else f"dot_pack_views({source}"
+            return name, [f"uint32_t {name}[{2 * use.quads}];", f"{how}, {use.length}, {name});"]
+        if use.kernel == "wide" and (use.view or bits == 8 or moved):
+            value = self._view(f"{source}[k]") if use.view else f"{source}[k]"
+            return name + ".v", [*local(name, use.length, True), f"for (int k = 0; k < {use.length}; k++) {name}.v[k] = {value};"]
+        if use.view:
+            return name, [f"int8_t {name}[{use.length}];", f"for (int k = 0; k < {use.length}; k++) {name}[k] = {self._view(f'{source}[k]')};"]
+        return source, []
+
+    def _view(self, text: str) -> str:
+        self.used.add("view")
+        return f"view({text})"
+
+    # --- the function -----------------------------------------------------------------------------------------------
+
+    def text(self) -> LayerText:
+        p = self.layer.program
+        out_member = self.members[p.output]
+        in_place = out_member.form == "int16" and not self._buffered(p.output)
+        self.y = not in_place or self.final
+        self.in_place = in_place
+        ready, names = self._prepare()
+        body = list(ready)
+        for name in p.of_kind("temp"):
+            body += local(name, self.length[name], self.dsp)
+        after: list[str] = []
+        for s, member in self.members.items():
+            if s != p.output and member.form and self._buffered(s):
+                body.append(f"int16_t {s}_new[{self.length[s]}];")
+        for k, loop in enumerate(p.loops):
+            body += self._loop(k, loop, names)
+            written = {i.name for i in loop.points if i.op == "write"}
+            for (arg, view), use in self.all_uses.items():
+                if arg in written and arg not in self.members and (view or use.kernel == "packed"):
+                    body += self._convert(use, arg + (".v" if self.dsp else ""), 16, False)[1]
+        for s, member in self.members.items():
+            if member.form and self._buffered(s):
+                after += self._settle(member, "y" if s == p.output else f"{s}_new")
+        body += after
+        x_type = f"int{self.input_bits}_t"
+        parameters = ([f"{self.model}_state *s"] if any(m.form for m in self.members.values()) else []) + [f"const {x_type} *x"]
+        parameters += ["int16_t *y"] if self.y else []
+        sizes = f"{self.length['x']} -> {self.length[p.output]}"
+        head = f"/* {p.name}, {sizes}. */\nstatic void layer{self.number}({', '.join(parameters)}) {{\n"
+        function = head + "\n".join("  " + line if line and not line.startswith("#") else line for line in body) + "\n}"
+        state = ["s"] if len(parameters) - self.y == 2 else []
+
+        def call(x: str, y: str) -> str:
+            return f"layer{self.number}({', '.join([*state, x, *([y] if self.y else [])])});"
+
+        output = out_member.access(self.dsp) if in_place else ""
+        kept = [m for m in self.members.values() if m.form]
+        return LayerText(self.constants, function, call, kept, output, self.used, self.dots)
+
+    def _settle(self, member: Member, new: str) -> list[str]:
+        """The new state moves to where the next step reads it."""
+        if member.form == "words":
+            return [f"dot_pack_views({new}, {member.length}, s->{member.name});"]
+        value = f"{new}[u]" if member.form == "int16" else self._view(f"{new}[u]")
+        return [f"for (int u = 0; u < {member.length}; u++) {member.access(self.dsp)}[u] = {value};"]
+
+    def _loop(self, k: int, loop: Loop, names: dict[tuple[str, bool], str]) -> list[str]:
+        units = self.layer.sizes[loop.axis]
+        stem = f"{self.model}_w{self.number}" + (f"_{k}" if len(self.layer.program.loops) > 1 else "")
+        lines: list[str] = []
+        inside: list[str] = []
+        taken = {"s", "x", "y", "u", "w", "k", "b", "m", "v", *self.length, *(f"{a}_in" for a, _ in self.all_uses)}
+        accumulators: dict[str, str] = {}
+        if loop.accumulators:
+            found = products(self.layer, loop, self.uses[k], names, f"{stem}_b[u]")
+            ctype, values = stream(self.layer, found, units, self.dsp)
+            self.constants += [array(ctype, stem, values.tolist()), *self._rows(loop, stem, found)]
+            self.dots |= {(ctype[:-2], f"int{self._bits(u)}") for u in self.uses[k] if u.kernel not in ("packed", "wide")}
+            lines.append(f"const {ctype} *w = {stem};" if k == 0 else f"w = {stem};")
+            inside += found.lines
+            taken |= {f"d{n}" for n in range(len(found.blocks))}
+            self.used.add("requantize")
+            for n, a in enumerate(loop.accumulators):
+                shift = a.sh + (8 if a.name in found.packed else 0)
+                accumulators[a.name] = f"requantize({found.sums[a.name]}, {stem}_m[u][{n}], {shift})"
+        inside += Points(self, k, loop, accumulators, taken).lines()
+        return [*lines, f"for (int u = 0; u < {units}; u++) {{", *("  " + line for line in inside), "}"]
+
+    def _bits(self, use: Use) -> int:
+        return 8 if use.view or (use.arg == "x" and self.input_bits == 8) else 16
+
+    def _rows(self, loop: Loop, stem: str, found: Products) -> list[str]:
+        """Biases, multipliers, and the proof of the sums' bounds as the compiler's own arithmetic."""
+        units, count = self.layer.sizes[loop.axis], len(loop.accumulators)
+        scale = np.array([256 if a.name in found.packed else 1 for a in loop.accumulators])
+        b = np.stack([self.layer.b[a.name] for a in loop.accumulators], axis=1).astype(np.int64) * scale
+        m = np.stack([self.layer.m[a.name] for a in loop.accumulators], axis=1)
+        out = [rows_array("int32_t", f"{stem}_b", b.tolist()), rows_array("int16_t", f"{stem}_m", m.tolist())]
+        for a in loop.accumulators:
+            sums = [np.abs(self.layer.matrix(s.weight).astype(np.int64)).sum(1) for s in a.sources]
+            total = np.abs(self.layer.b[a.name].astype(np.int64)) + sum(
+                t * argument(self.layer, s) << s.shift for t, s in zip(sums, a.sources, strict=True)
+            )
+            worst = int(total.argmax())
+            terms = [f"{int(t[worst])}LL * {argument(self.layer, s) << s.shift}" for t, s in zip(sums, a.sources, strict=True)]
+            terms.append(f"{abs(int(self.layer.b[a.name][worst]))}LL")
+            factor = "256 * " if a.name in found.packed else ""
+            out.append(f"typedef char {self.model}_l{self.number}_{a.name}_fits[{factor}({' + '.join(terms)}) <= 2147483647LL ? 1 : -1];")
+        assert units and count
+        return out
+
+
+def rows_array(ctype: str, name: str, rows: list[list[int]]) -> str:
+    text = ", ".join("{" + ", ".join(map(str, row)) + "}" for row in rows)
+    lines, rest = [], text
+    while len(rest) > 130:
+        at = rest.rfind(", ", 0, 130) + 2
+        lines.append("  " + rest[:at].rstrip())
+        rest = rest[at:]
+    return f"static const {ctype} {name}[{len(rows)}][{len(rows[0])}] = {{\n" + "\n".join([*lines, "  " + rest]) + "\n};"
+
+
+class Points:
+    """The pointwise code of a loop."""
+
+    def __init__(self, writer: Writer, number: int, loop: Loop, accumulators: dict[str, str], taken: set[str]) -> None:
+        self.writer, self.number, self.loop, self.accumulators, self.taken = writer, number, loop, accumulators, taken
+        self.points = loop.points
+        self.readers = [[r for r, i in enumerate(self.points) for a in i.args if a == k] for k in range(len(self.points))]
+        self.names: dict[int, str] = {}
+        self.fused = {
+            k
+            for k, i in enumerate(self.points)
+            if i.op == "round" and len(self.readers[k]) == 1 and self._is_sat(self.points[self.readers[k][0]])
+        }
+
+    @staticmethod
+    def _is_sat(i: Instr) -> bool:
+        return i.op == "clamp" and i.n == INT16
+
+    def lines(self) -> list[str]:
+        out: list[str] = []
+        said = 0
+        page = self.writer.layer.quotes
+        wrote: set[str] = set()
+        for k, i in enumerate(self.points):
+            if i.line and i.line != said and (i.op == "write" or self._named(k, wrote)):
+                said = i.line
+                if page.get(said):
+                    out.append(comment(page[said]))
+            if i.op == "write":
+                out += self._write(i)
+                wrote.add(i.name)
+            elif self._named(k, wrote):
+                text = self.text(k, 0)
+                self.names[k] = fresh(self._want(i), self.taken)
+                out.append(f"const int32_t {self.names[k]} = {text};")
+        return out
+
+    def _want(self, i: Instr) -> str:
+        if i.op == "read":
+            if i.name in self.accumulators:
+                later = any(j.name == i.name for j in self.points if j.op != "read")
+                return f"{i.name}_sum" if later else i.name
+            return f"{i.name}_old"
+        return i.name or "t"
+
+    def _named(self, k: int, wrote: set[str]) -> bool:
+        i = self.points[k]
+        if i.op in ("const", "write") or not self.readers[k]:
+            return False
+        if i.op == "read":
+            v = self.writer.layer.program.vectors[i.name]
+            changes = v.kind == "state" and i.name in {j.name for j in self.points if j.op == "write"}
+            return v.kind == "acc" or (changes and self._read_late(k))
+        return len(self.readers[k]) > 1
+
+    def _read_late(self, k: int) -> bool:
+        """Whether an old state would be read, in the text of a later statement, after the new one was stored."""
+        name = self.points[k].name
+        stored = next(n for n, j in enumerate(self.points) if j.op == "write" and j.name == name)
+
+        def statement(r: int) -> int:
+            i = self.points[r]
+            if i.op == "write" or (i.op != "read" and len(self.readers[r]) > 1):
+                return r
+            return max((statement(n) for n in self.readers[r]), default=r)
+
+        return max((statement(r) for r in self.readers[k]), default=0) > stored
+
+    def _write(self, i: Instr) -> list[str]:
+        w = self.writer
+        text = self.text(i.args[0], 0)
+        if i.name not in w.members:
+            target = i.name + (".v" if w.dsp else "")
+            return [f"{target}[u] = (int16_t){self.text(i.args[0], UNARY)};"]
+        member = w.members[i.name]
+        cast = f"(int16_t){self.text(i.args[0], UNARY)}"
+        if i.name == w.layer.program.output:
+            if not w.in_place:
+                return [f"y[u] = {cast};"]
+            store = f"{member.access(w.dsp)}[u] = {cast};"
+            return [store, f"y[u] = {member.access(w.dsp)}[u];"] if w.y else [store]
+        if not member.form:
+            return [f"(void)({text});"]
+        return [f"{i.name}_new[u] = {cast};" if w._buffered(i.name) else f"{member.access(w.dsp)}[u] = {cast};"]
+
+    # --- expressions ------------------------------------------------------------------------------------------------
+
+    def text(self, k: int, level: int) -> str:
+        """C of a register, in brackets if it binds less tightly than `level`."""
+        if k in self.names:
+            return self.names[k]
+        text, binds = self._spell(self.points[k], k)
+        return f"({text})" if binds < level else text
+
+    def _call(self, name: str, *args: str) -> tuple[str, int]:
+        self.writer.used.add(name)
+        return f"{name}({', '.join(args)})", ATOM
+
+    def _spell(self, i: Instr, k: int) -> tuple[str, int]:
+        a = i.args
+        if i.op == "read":
+            return self._read(i.name)
+        if i.op == "const":
+            return (str(i.n[0]), ATOM) if i.n[0] >= 0 else (f"({i.n[0]})", ATOM)
+        if i.op == "add":
+            return f"{self.text(a[0], SUM)} + {self.text(a[1], SUM)}", SUM
+        if i.op == "sub":
+            return f"{self.text(a[0], SUM)} - {self.text(a[1], PRODUCT)}", SUM
+        if i.op == "mul":
+            return f"{self.text(a[0], PRODUCT)} * {self.text(a[1], PRODUCT)}", PRODUCT
+        if i.op == "shl":
+            return f"{self.text(a[0], PRODUCT)} * {1 << i.n[0]}", PRODUCT
+        if i.op == "neg":
+            return f"-{self.text(a[0], UNARY)}", UNARY
+        if i.op == "shr":
+            return f"({self.text(a[0], SUM)} >> {i.n[0]})", ATOM
+        if i.op == "round":
+            half = 1 << i.n[0] >> 1
+            if self.points[a[0]].hi + half <= INT32[1]:
+                return f"(({self.text(a[0], SUM)} + {half}) >> {i.n[0]})", ATOM
+            return f"((({self.text(a[0], SUM)} >> {i.n[0] - 1}) + 1) >> 1)", ATOM
+        if i.op == "max":
+            return self._call("larger", self.text(a[0], 0), self.text(a[1], 0))
+        if i.op == "clamp":
+            inner = self.text(a[0], 0)
+            return self._call("sat16", inner) if self._is_sat(i) else self._call("clamp", inner, str(i.n[0]), str(i.n[1]))
+        if i.op == "lerp":
+            return self._call("lerp_q", *(self.text(r, 0) for r in a), str(i.n[0]))
+        return self._call(f"{i.op}_q", self.text(a[0], 0))
+
+    def _read(self, name: str) -> tuple[str, int]:
+        w = self.writer
+        v: Vector = w.layer.program.vectors[name]
+        if v.kind == "acc":
+            return self.accumulators[name], ATOM
+        if v.kind == "state":
+            return f"{w.members[name].access(w.dsp)}[u]", ATOM
+        if v.kind == "temp":
+            return f"{name}{'.v' if w.dsp else ''}[u]", ATOM
+        if v.kind == "param":
+            constant = f"{w.model}_w{w.number}_{name.replace('.', '_')}"
+            if not any(f" {constant}[" in c for c in w.constants):
+                w.constants.append(array("int16_t", constant, w.layer.params[name].tolist()))
+            return f"{constant}[{'u' if v.axis != '1' else '0'}]", ATOM
+        return "x[u]", ATOM
+
+
+def dot_texts(dots: set[tuple[str, str]]) -> list[str]:
+    return [dot(*pair)[1] for pair in sorted(dots)]
