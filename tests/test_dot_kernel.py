@@ -129,18 +129,22 @@ def test_instructions_are_those_of_its_first_lines(tmp_path, rng, kind, rows, qu
     assert cost[32] - cost[16] == 16 * quad + 4 * loop
 
 
-@pytest.mark.parametrize("kind", ["packed", "wide"])
-def test_compilers_have_nothing_to_say(tmp_path, rng, kind):
-    """C99 and C++17, gcc and clang, for the core and for this machine, with and without a frame pointer."""
-    need("arm-none-eabi-gcc", "clang")
-    write(tmp_path, kind, weights(rng, kind)[::7])
-    shutil.copy(tmp_path / "dot.c", tmp_path / "dot.cpp")
+def compile_quietly(folder, name):
+    """NAME.c as C99 and C++17, with gcc and clang, for the core and for this machine, with and without a frame pointer: no warning."""
+    need("arm-none-eabi-gcc", "clang", "gcc")
+    shutil.copy(folder / f"{name}.c", folder / f"{name}.cpp")
     warnings = ["-Wall", "-Wextra", "-Wconversion", "-Wpedantic", "-Wshadow", "-Werror"]
     arm = ["-mcpu=cortex-m4", "-mthumb", "-mfpu=fpv4-sp-d16", "-mfloat-abi=hard"]
     compilers = [["arm-none-eabi-gcc", *arm], ["clang", "--target=thumbv7em-none-eabihf", "-ffreestanding", *arm], ["clang"], ["gcc"]]
     for compiler in compilers:
-        for source, standard in (("dot.c", "-std=c99"), ("dot.cpp", "-std=c++17")):
+        for source, standard in ((f"{name}.c", "-std=c99"), (f"{name}.cpp", "-std=c++17")):
             for level in (["-O0"], ["-O2"], ["-Os"], ["-O2", "-fno-omit-frame-pointer"]):
-                command = [*compiler, *warnings, standard, *level, "-c", source, "-o", "dot.o"]
-                done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+                command = [*compiler, *warnings, standard, *level, "-c", source, "-o", "object.o"]
+                done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
                 assert done.returncode == 0, f"{' '.join(command)}\n{done.stderr}"
+
+
+@pytest.mark.parametrize("kind", ["packed", "wide"])
+def test_compilers_have_nothing_to_say(tmp_path, rng, kind):
+    write(tmp_path, kind, weights(rng, kind)[::7])
+    compile_quietly(tmp_path, "dot")
