@@ -98,6 +98,10 @@ class StepGraph:
     def __getitem__(self, name: str) -> Step:
         return next(s for s in self.steps if s.name == name)
 
+    def size(self, name: str) -> int:
+        """Length of the input, or of a step's result."""
+        return (1 if self.input.kind == "tokens" else self.input.size) if name == INPUT else self[name].size
+
     def weights_of(self, step: Step) -> dict[str, Array]:
         """role -> array."""
         return {role: self.parameters[name] for role, name in step.weights.items()}
@@ -206,7 +210,7 @@ def _slice_size(sizes: Sequence[int], shapes: Mapping[str, Shape], settings: Map
 
 def _clamp_size(sizes: Sequence[int], shapes: Mapping[str, Shape], settings: Mapping[str, Any]) -> int:
     _arity(sizes, 1)
-    _only(settings, low=float, high=float)
+    _only(settings, **{k: float for k in ("low", "high") if k in settings})
     return sizes[0]
 
 
@@ -247,7 +251,7 @@ STEP_OPS: dict[str, StepOp] = {
     "linear": StepOp(lambda a, w, s: OPS["linear"].of(a[0], *w.values()), _linear_size),  # weight (O, I), then bias (O,) or none
     "standardize": StepOp(lambda a, w, s: (a[0] - w["mean"]) / w["std"], _standardize_size),
     "embedding": StepOp(lambda a, w, s: w["weight"][a[0][:, 0]], _embedding_size),
-    "clamp": StepOp(lambda a, w, s: np.clip(a[0], s["low"], s["high"]), _clamp_size),
+    "clamp": StepOp(lambda a, w, s: np.clip(a[0], s.get("low"), s.get("high")), _clamp_size),  # one limit may be missing
     "softmax": StepOp(lambda a, w, s: OPS["softmax"].of(a[0], dim=1), _over_features(lambda n: n)),
     "log_softmax": StepOp(lambda a, w, s: OPS["log_softmax"].of(a[0], dim=1), _over_features(lambda n: n)),
     "argmax": StepOp(lambda a, w, s: a[0].argmax(1)[:, None], _over_features(lambda n: 1)),
@@ -310,18 +314,27 @@ def _size(graph: StepGraph, s: Step, known: Mapping[str, int]) -> int:
     return size
 
 
-def evaluate(graph: StepGraph, x: Array, states: Mapping[tuple[str, str], Array]) -> tuple[Array, dict[tuple[str, str], Array]]:
-    """One step by the definitions, slow on purpose: x (B, n), or tokens (B, 1), and states -> (value of the output (B, m), new states)."""
+def by_reference(graph: StepGraph, step: Step, x: Array, states: Mapping[str, Array]) -> Mapping[str, Array]:
+    """One step of a recurrence by its page: x (B, I), states {name: (B, N)} -> new states."""
+    return reference.step(cells[step.settings["cell"]], graph.weights_of(step), x, states)
+
+
+def evaluate(
+    graph: StepGraph,
+    x: Array,
+    states: Mapping[tuple[str, str], Array],
+    recur: Callable[[StepGraph, Step, Array, Mapping[str, Array]], Mapping[str, Array]] = by_reference,
+) -> tuple[Array, dict[tuple[str, str], Array]]:
+    """One step by the definitions: x (B, n), or tokens (B, 1), and states -> (value of the output (B, m), new states)."""
     values: dict[str, Array] = {name: p[None] for name, p in graph.parameters.items()} | {INPUT: x}
     new: dict[tuple[str, str], Array] = {}
     with np.errstate(all="ignore"):
         for s in graph.steps:
             if s.op == "recurrence":
-                cell = cells[s.settings["cell"]]
-                old = {name: states[s.name, name] for name in cell.states}
-                after = reference.step(cell, graph.weights_of(s), values[s.inputs[0]], old)
-                new |= {(s.name, name): after[name] for name in cell.states}
-                values[s.name] = after[cell.states[0]]
+                names = [t.state for t in graph.states_of(s)]
+                after = recur(graph, s, values[s.inputs[0]], {n: states[s.name, n] for n in names})
+                new |= {(s.name, n): after[n] for n in names}
+                values[s.name] = after[names[0]]
             elif s.op == "state":
                 values[s.name] = new[s.inputs[0], s.settings["state"]]
             else:

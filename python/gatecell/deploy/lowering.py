@@ -158,7 +158,7 @@ def _arithmetic(low: Lowering, node: Node) -> Known:
 
 def _clamp(low: Lowering, node: Node) -> Known:
     v = low.single(node.inputs[0])
-    limits = {"low": -math.inf, "high": math.inf} | {k: float(n) for k, n in node.attrs.items() if n is not None}
+    limits = {k: float(n) for k, n in node.attrs.items() if n is not None}
     return replace(v, step=low.emit("clamp", (v.step,), v.size, limits))
 
 
