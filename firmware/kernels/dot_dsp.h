@@ -24,7 +24,7 @@
 
 /* Not without optimisation, where the compiler keeps too few registers free. */
 #if defined(__ARM_FEATURE_DSP) && defined(__thumb2__) && !defined(__ARM_BIG_ENDIAN) && defined(__OPTIMIZE__)
-#define DOT_ASM 1
+#define GATECELL_DSP 1
 #define DOT_INLINE static inline __attribute__((always_inline, unused))
 #ifdef __clang__
 #define DOT_ONCE static __attribute__((noinline, unused)) /* once a step: one copy, not unrolled for its length */
@@ -64,7 +64,7 @@ DOT_INLINE int32_t dot_byte(uint32_t word, int k) { return (int32_t)((word >> (8
 /* Adds a packed block to a[0 .. rows - 1] (256 times its sums); those of rows that are not there stay. Returns the end of
  * the block. rows is a constant. */
 DOT_INLINE const uint32_t *dot_packed(const uint32_t *w, const uint32_t *x, int n, int rows, int32_t a[4]) {
-#ifdef DOT_ASM
+#ifdef GATECELL_DSP
 #define DOT_ROW(a, w) "smlad %[" a "], " w ", lr, %[" a "]\n sxtb16 " w ", " w "\n smlad %[" a "], " w ", r12, %[" a "]\n"
 #define DOT_FEW(text) __asm__ volatile(text : DOT_OPERANDS : : DOT_CLOBBERS)
 #define DOT_FOURS(text) __asm__ volatile("1:\n" text "cmp %[x], %[end]\n bne 1b\n" : DOT_OPERANDS : [end] "r"(end) : DOT_CLOBBERS)
@@ -87,7 +87,7 @@ DOT_INLINE const uint32_t *dot_packed(const uint32_t *w, const uint32_t *x, int 
 
 /* Adds a wide block to a[0 .. rows - 1]; otherwise as dot_packed. */
 DOT_INLINE const uint32_t *dot_wide(const uint32_t *w, const int16_t *x, int n, int rows, int32_t a[4]) {
-#ifdef DOT_ASM
+#ifdef GATECELL_DSP
 /* One register is missing: `end` waits on the stack while t is the scratch of the rows. */
 #define DOT_ROW(a, w)                                                                                                                      \
     "sxtb16 %[t], " w "\n smlad %[" a "], %[t], r12, %[" a "]\n sxtb16 " w ", " w ", ror #8\n smlad %[" a "], " w ", lr, %[" a "]\n"
