@@ -12,8 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .graph import Node, is_leaf
-from .integer import RULE, IntegerProgram
+from .integer import RULE, VIEW, Accumulator, IntegerProgram, Source, prove
 from .program import Program, Signature
 from .source import Lines, lines
 
@@ -66,9 +65,6 @@ class FloatModel:
     """(I,) float64; zeros where the model standardises nothing."""
     std: Array
     """(I,) float64."""
-    batch_first: bool = False
-    last: bool = False
-    """Whether the model's answer is the last step's output alone."""
 
     @property
     def inputs(self) -> int:
@@ -103,6 +99,18 @@ class IntegerLayer:
         each = len(self.weights[family]) // len(gates)
         return self.weights[family][gates.index(gate) * each : (gates.index(gate) + 1) * each]
 
+    def argument(self, s: Source) -> int:
+        """Largest magnitude of what the source's matrix multiplies."""
+        v = self.program.vectors[s.arg]
+        return VIEW if s.view else max(-v.lo, v.hi)
+
+    def bounds(self, a: Accumulator) -> Array:
+        """Largest magnitude of every row of an accumulator, (N,) int64, in any order of summation (section 9)."""
+        total: Array = np.abs(self.b[a.name].astype(np.int64))
+        for s in a.sources:
+            total = total + (self.argument(s) * np.abs(self.matrix(s.weight).astype(np.int64)).sum(1) << s.shift)
+        return total
+
 
 @dataclass(frozen=True)
 class IntegerModel:
@@ -117,8 +125,6 @@ class IntegerModel:
     """(I,) float32: what the input integer 0 stands for."""
     fraction: Array
     """(O,) int32: output integer y stands for y / 2^fraction."""
-    batch_first: bool = False
-    last: bool = False
     rule: int = RULE
 
     @property
@@ -141,6 +147,47 @@ def quantize_input(scale: Array, offset: Array, bits: int, x: Array) -> Array:
     return np.trunc(np.where(t < 0, t - half, t + half)).astype(np.int8 if bits == 8 else np.int16)
 
 
-def reads(p: Program, n: Node) -> bool:
-    """Whether a step of the program reads a leaf."""
-    return is_leaf(n) and n in p.nodes
+def check(model: IntegerModel) -> None:
+    """That everything fits and every bound of docs/arithmetic.md holds.  ValueError says what does not: a file may hold anything."""
+
+    def want(what: str, array: Array, kinds: tuple[str, ...], shape: tuple[int, ...]) -> None:
+        if array.dtype.name not in kinds or array.shape != shape:
+            raise ValueError(f"{what}: wanted {' or '.join(kinds)} of shape {shape}, got {array.dtype} of shape {array.shape}")
+
+    if model.rule != RULE:
+        raise ValueError(f"wanted a model of arithmetic version {RULE}, got version {model.rule}")
+    if model.input_bits not in (8, 16) or not model.layers:
+        raise ValueError(f"wanted layers and an input of 8 or 16 bits, got {len(model.layers)} layers, {model.input_bits} bits")
+    want("input.scale", model.scale, ("float32",), (model.inputs,))
+    want("input.offset", model.offset, ("float32",), (model.inputs,))
+    if not (np.isfinite(model.scale).all() and (model.scale > 0).all() and np.isfinite(model.offset).all()):
+        raise ValueError("input.scale: wanted positive numbers, and finite offsets")
+    into = model.inputs
+    for k, layer in enumerate(model.layers):
+        p, vectors = layer.program, layer.program.vectors
+        prove(p)
+        if layer.sizes.get("I") != into or any(v.axis not in (*layer.sizes, "1") for v in vectors.values()):
+            raise ValueError(f"layer {k}: wanted sizes for all axes and {into} inputs, got {dict(layer.sizes)}")
+        rows = {family: 0 for family in p.families}
+        for a, axis in p.accumulators:
+            for s in a.sources:
+                family, gate = s.weight.split(".")
+                if gate not in p.families.get(family, ()):
+                    raise ValueError(f"layer {k}: {a.name} wants one of its own matrices, got {s.weight!r}")
+                rows[family] = layer.sizes[axis] * len(p.families[family])
+                want(f"{k}.{family}", layer.weights[family], ("int8", "int16"), (rows[family], layer.sizes[vectors[s.arg].axis]))
+                top = np.iinfo(layer.weights[family].dtype).max
+                if layer.weights[family].size and int(layer.weights[family].min()) < -top:
+                    raise ValueError(f"{k}.{family}: wanted weights within +-{top}")
+            want(f"{k}.{a.name}.m", layer.m[a.name], ("int16",), (layer.sizes[axis],))
+            want(f"{k}.{a.name}.b", layer.b[a.name], ("int32",), (layer.sizes[axis],))
+            if int(layer.m[a.name].min()) < 1:
+                raise ValueError(f"{k}.{a.name}.m: wanted multipliers in 1..32767")
+            if int(layer.bounds(a).max()) > 2**31 - 1:
+                raise ValueError(f"layer {k}: {a.name} can leave int32")
+        for name, v in p.of_kind("param").items():
+            want(f"{k}.{name}", layer.params[name], ("int16",), (layer.sizes[v.axis] if v.axis != "1" else 1,))
+            if int(layer.params[name].min()) < v.lo or int(layer.params[name].max()) > v.hi:
+                raise ValueError(f"{k}.{name}: wanted values in [{v.lo}, {v.hi}]")
+        into = layer.width
+    want("output.fraction", model.fraction, ("int32",), (into,))

@@ -43,14 +43,6 @@ class Block:
 
 
 @dataclass
-class Sum:
-    """What an accumulator is made of: C terms, and whether it is 256 times the sum."""
-
-    terms: list[str] = field(default_factory=list)
-    packed: bool = False
-
-
-@dataclass
 class Products:
     """A loop's products, ready to be written."""
 
@@ -61,19 +53,6 @@ class Products:
     """Accumulator -> C expression of its value."""
     packed: set[str]
     """Accumulators whose value is 256 times the sum."""
-
-
-def bound(layer: IntegerLayer, a: Accumulator) -> int:
-    """Largest magnitude of the accumulator over all rows; section 9 of docs/arithmetic.md."""
-    total = np.abs(layer.b[a.name].astype(np.int64))
-    for s in a.sources:
-        total = total + argument(layer, s) * (np.abs(layer.matrix(s.weight).astype(np.int64)).sum(1) << s.shift)
-    return int(total.max())
-
-
-def argument(layer: IntegerLayer, s: Source) -> int:
-    v = layer.program.vectors[s.arg]
-    return VIEW if s.view else max(-v.lo, v.hi)
 
 
 def kernel_of(layer: IntegerLayer, loop: Loop, arg: str, view: bool, dsp: bool, input_bits: int) -> str:
@@ -106,7 +85,7 @@ def products(layer: IntegerLayer, loop: Loop, uses: list[Use], vectors: dict[tup
     packed = {
         a.name
         for a in loop.accumulators
-        if all(kernels[s.arg, s.view] == "packed" for s in a.sources) and 256 * bound(layer, a) < INT32 and a.sh + 8 <= 30
+        if all(kernels[s.arg, s.view] == "packed" for s in a.sources) and 256 * int(layer.bounds(a).max()) < INT32 and a.sh + 8 <= 30
     }
     running: dict[str, tuple[str, int]] = {}  # accumulator -> (C value in steps of 2^shift, shift)
     done: dict[str, list[str]] = {a.name: [] for a in loop.accumulators}

@@ -13,7 +13,7 @@ import numpy as np
 
 from ..algebra.integer import INT16, INT32, Instr, Loop, Vector
 from ..algebra.model import IntegerLayer
-from .c_blocks import Products, Use, argument, plan, products, stream
+from .c_blocks import Products, Use, plan, products, stream
 from .c_text import array, comment, dot, fresh
 
 ATOM, UNARY, PRODUCT, SUM, SHIFT = 9, 8, 7, 6, 5
@@ -238,11 +238,8 @@ class Writer:
         out = [rows_array("int32_t", f"{stem}_b", b.tolist()), rows_array("int16_t", f"{stem}_m", m.tolist())]
         for a in loop.accumulators:
             sums = [np.abs(self.layer.matrix(s.weight).astype(np.int64)).sum(1) for s in a.sources]
-            total = np.abs(self.layer.b[a.name].astype(np.int64)) + sum(
-                t * argument(self.layer, s) << s.shift for t, s in zip(sums, a.sources, strict=True)
-            )
-            worst = int(total.argmax())
-            terms = [f"{int(t[worst])}LL * {argument(self.layer, s) << s.shift}" for t, s in zip(sums, a.sources, strict=True)]
+            worst = int(self.layer.bounds(a).argmax())
+            terms = [f"{int(t[worst])}LL * {self.layer.argument(s) << s.shift}" for t, s in zip(sums, a.sources, strict=True)]
             terms.append(f"{abs(int(self.layer.b[a.name][worst]))}LL")
             factor = "256 * " if a.name in found.packed else ""
             out.append(f"typedef char {self.model}_l{self.number}_{a.name}_fits[{factor}({' + '.join(terms)}) <= 2147483647LL ? 1 : -1];")
