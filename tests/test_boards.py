@@ -235,6 +235,21 @@ def test_flash_is_counted_by_the_byte(model, board):
     np.testing.assert_array_equal(a.outputs[:, 0], want)
 
 
+def test_library_routines_are_named(model, emulated):
+    """Those that a step reaches, not those of functions beside it."""
+    code = "extern long labs(long);\nlong beside(long v);\nlong beside(long v) { return labs(v); }\n" + INIT
+    x = np.ones((1, 1), np.int8)
+    flat = model(code + STEP + " { *y = (int16_t)(s->a + *x); }")(emulated, x, count=0)
+    got = model(code + "long strtol(const char *, char **, int);\n" + STEP + ' { *y = (int16_t)(strtol("9", 0, 10) + s->a + *x); }')(
+        emulated, x, count=0
+    )
+    assert flat.library == ()
+    assert got.library == ("strtol",)
+    assert got.outputs == 10
+    assert got.code > flat.code + 100
+    assert got.stack_bound is None
+
+
 def test_variables_beside_the_state_count_as_ram(model, emulated):
     code = INIT + "static int32_t more[25];\n" + STEP + " { *y = (int16_t)(more[*x]++ + s->a); }"
     got = model(code)(emulated, np.arange(25, dtype=np.int8)[:, None], count=0)

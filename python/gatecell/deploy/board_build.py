@@ -55,11 +55,13 @@ class Layout:
 @dataclass(frozen=True)
 class Sizes:
     """Bytes that NAME_init and NAME_step bring into a firmware.  `flash`: text, constants, initial values, and the library routines that
-    they call; `weights`: the constants in it whose names begin with NAME_w; `variables`: RAM beside the caller's NAME_state."""
+    they call, which `library` names; `weights`: the constants in it whose names begin with NAME_w; `variables`: RAM beside the caller's
+    NAME_state."""
 
     flash: int
     weights: int
     variables: int
+    library: tuple[str, ...]
 
 
 def firmware_folder() -> Path:
@@ -151,13 +153,16 @@ class Build:
             match = re.match(r"\.(text|rodata|data|bss)\s+(\d+)", line)
             if match:
                 found[match[1]] = int(match[2])
-        weights = 0
+        weights, present = 0, set()
         for line in self._tool("nm", "--print-size", "--radix=d", "alone.elf").splitlines():
             fields = line.split()
+            present.add(fields[-1])
             if len(fields) == 4 and fields[2] in "rRdD" and fields[3].startswith(f"{self.name}_w"):
                 weights += int(fields[1])
+        wanted = (line.split()[-1] for line in self._tool("nm", "--undefined-only", "model.o").splitlines())
+        library = tuple(sorted(present.intersection(wanted)))
         data = found.get("data", 0)
-        return Sizes(found.get("text", 0) + found.get("rodata", 0) + data, weights, data + found.get("bss", 0))
+        return Sizes(found.get("text", 0) + found.get("rodata", 0) + data, weights, data + found.get("bss", 0), library)
 
     def stack_bound(self) -> int | None:
         """Bytes of the deepest path of calls from NAME_step by the compiler's call graph; None where it has no such bound: recursion,

@@ -26,6 +26,7 @@ class Measurement:
     outputs       (T, outputs) in NAME_output_t's own type
     flash         what NAME_init and NAME_step add to a firmware: text, constants, initial values, library routines they call
     code          flash less the arrays of weights (constants whose names begin with NAME_w); tables count as code
+    library       the names of those routines; an exported integer model calls none
     ram           sizeof(NAME_state), and variables of the model beside it (an exported model has none)
     stack         the deepest of NAME_step: the greater of what was used during the run (a painted stack) and the compiler's bound
     stack_used, stack_bound   the two; the bound is None where the compiler has none (library routines, calls through pointers)
@@ -36,6 +37,7 @@ class Measurement:
     outputs: npt.NDArray[np.generic]
     flash: int
     code: int
+    library: tuple[str, ...]
     ram: int
     stack: int
     stack_used: int
@@ -101,6 +103,7 @@ def run(
         outputs=outputs,
         flash=sizes.flash,
         code=sizes.flash - sizes.weights,
+        library=sizes.library,
         ram=layout.state_bytes + sizes.variables,
         stack=max(used, bound or 0),
         stack_used=used,
