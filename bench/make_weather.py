@@ -1,4 +1,4 @@
-"""Make python/gatecell/data/weather.csv.gz from the file it is a part of.  Needed once, and by whoever wants to check where the data came from.
+"""Make python/gatecell/data/weather.csv.gz from the file it is a part of.  Needed once, and by whoever checks where the data came from.
 
     python bench/make_weather.py [--wheel PATH] [--check]
 

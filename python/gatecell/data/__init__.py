@@ -11,7 +11,7 @@ WEATHER = Path(__file__).with_name("weather.csv.gz")
 
 
 def weather() -> Table:
-    """43,824 hours from 2012-07-01: wind speed (m/s) and direction (degrees), temperature (degrees C), pressure (hPa); no value is missing."""
+    """43,824 hours from 2012-07-01: wind speed (m/s), its direction (degrees), temperature (degrees C), pressure (hPa); none is missing."""
     return read_csv(WEATHER)
 
 

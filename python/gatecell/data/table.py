@@ -1,4 +1,4 @@
-"""Table: named columns of numbers over time, and how a CSV file becomes one.  Not here: dates in any form but ISO 8601, quoting dialects."""
+"""Table: named columns of numbers over time, and how a CSV file becomes one.  Not here: dates in other forms than ISO 8601, dialects."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MISSING = frozenset({"", "na", "n/a", "nan", "null", "none"})
 
 @dataclass(frozen=True)
 class Table:
-    """`columns`: name -> (T,) float64, NaN where the file has no value; `time`: (T,) datetime64[s], or None when the file has no timestamps."""
+    """columns: name -> (T,) float64, NaN where the file has no value.  time: (T,) datetime64[s], None when the file has no timestamps."""
 
     columns: dict[str, Array]
     time: npt.NDArray[np.datetime64] | None = None
@@ -40,7 +40,8 @@ class Table:
         """(T, len(names)). ValueError: a missing column, or values that are missing; all are named."""
         absent = [name for name in names if name not in self.columns]
         if absent:
-            raise ValueError(f"missing column{'s' * (len(absent) > 1)} {', '.join(map(repr, absent))}; the columns are {', '.join(self.columns)}")
+            named = ", ".join(map(repr, absent))
+            raise ValueError(f"missing column{'s' * (len(absent) > 1)} {named}; the columns are {', '.join(self.columns)}")
         holes = {name: np.flatnonzero(~np.isfinite(self.columns[name])) for name in names}
         told = [f"{name!r} lacks {len(rows)} (the first in row {rows[0] + 1})" for name, rows in holes.items() if len(rows)]
         if told:
@@ -51,8 +52,8 @@ class Table:
 def read_csv(path: str | os.PathLike[str]) -> Table:
     """Read a CSV file, plain or gzipped: a header line, then one line per time step.
 
-    The first column may hold timestamps (ISO 8601: 2012-07-01, 2012-07-01 13:00, 2012-07-01T13:00:00Z is read as it stands); they must increase.
-    Every other column is of numbers. ValueError: what is not so, with row and column; OSError: the file cannot be read.
+    The first column may hold timestamps (ISO 8601: 2012-07-01, 2012-07-01 13:00, 2012-07-01T13:00:00Z), which must increase; every other
+    column is of numbers. ValueError: what is not so, with row and column; OSError: the file cannot be read.
     """
     header, rows = _cells(Path(path))
     names = [name.strip() for name in header]

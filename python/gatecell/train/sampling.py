@@ -51,7 +51,8 @@ class Samples:
         self.batch, self.axis, self.noise = _count("batch", batch), axis, _spread(noise, self.x)
 
     def __len__(self) -> int:
-        return math.ceil(self.x.shape[self.axis] / self.batch)
+        count: int = self.x.shape[self.axis]
+        return math.ceil(count / self.batch)
 
     def batches(self, rng: np.random.Generator | None) -> Iterator[Batch]:
         n = self.x.shape[self.axis]
