@@ -18,6 +18,8 @@ CELLS = {"lstm": ("LSTM", {}), "gru": ("GRU", {}), "tanh": ("RNN", {}), "relu": 
 SIZES = [(13, 50), (70, 129), (1, 1), (9, 1)]
 T, B = 20, 3
 
+torch.set_num_threads(1)  # two pools of threads that wait by spinning, on two cores, cost ten times the work
+
 CASES = [
     pytest.param(cell, layers, bidirectional, size, bias, id=f"{cell}-{layers}-{'bi-' * bidirectional}I{size[0]}H{size[1]}{'' if bias else '-nobias'}")
     for cell, layers, bidirectional, size, bias in itertools.product(CELLS, (1, 2, 3), (False, True), SIZES, (True, False))
@@ -96,7 +98,7 @@ def test_outputs_states_and_gradients(cell, layers, bidirectional, size, bias, r
     assert [m.shape for m in mine] == [w.shape for w in want]
     largest, typical = distances(mine, want)
     assert largest <= budgets.TORCH_FORWARD
-    assert typical <= max(budgets.TORCH_RATIO * distances(torchs, want)[1], budgets.TORCH_FLOOR)
+    assert typical <= max(budgets.TORCH_RATIO * distances(torchs, want)[1], budgets.TORCH_FLOOR if size[1] == 1 else 0)
     assert my_grads.keys() == want_grads.keys()
     # Relative to the array's largest; with a single unit a bias's gradient is one sum that may cancel to nothing: then to the largest of all.
     largest = max(np.abs(g).max() for g in want_grads.values()) if size[1] == 1 else 0
