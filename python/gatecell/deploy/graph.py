@@ -18,6 +18,8 @@ from ..tensor.ops import OPS
 
 Shape: TypeAlias = tuple[int, ...]
 INPUT = "input"
+STEPS_LIMIT, SIZE_LIMIT = 10_000, 1 << 24
+"""Beyond them a graph is a mistake, or an attack."""
 
 
 @dataclass(frozen=True)
@@ -234,6 +236,8 @@ def _recurrence_size(sizes: Sequence[int], shapes: Mapping[str, Shape], settings
     _only(settings, cell=str, axes=dict)
     if settings["cell"] not in cells:
         raise ValueError(f"cell: one of {', '.join(cells)} wanted, got {settings['cell']!r}")
+    if not all(type(n) is int and 0 < n <= SIZE_LIMIT for n in settings["axes"].values()):
+        raise ValueError(f"axes: whole numbers from 1 to {SIZE_LIMIT} wanted, got {settings['axes']}")
     cell, axes = cells[settings["cell"]], {**settings["axes"], "I": sizes[0]}
     bias = any(key.endswith("+") for key in shapes)
     _expect(f"weights of {cell.name}", cell.shapes(axes, bias), dict(shapes))
@@ -248,7 +252,7 @@ def _elsewhere(*_: object) -> Any:
 STEP_OPS: dict[str, StepOp] = {
     "recurrence": StepOp(_elsewhere, _recurrence_size),
     "state": StepOp(_elsewhere, _elsewhere),
-    "linear": StepOp(lambda a, w, s: OPS["linear"].of(a[0], *w.values()), _linear_size),  # weight (O, I), then bias (O,) or none
+    "linear": StepOp(lambda a, w, s: OPS["linear"].of(a[0], w["weight"], w.get("bias")), _linear_size),  # (O, I), and (O,) or none
     "standardize": StepOp(lambda a, w, s: (a[0] - w["mean"]) / w["std"], _standardize_size),
     "embedding": StepOp(lambda a, w, s: w["weight"][a[0][:, 0]], _embedding_size),
     "clamp": StepOp(lambda a, w, s: np.clip(a[0], s.get("low"), s.get("high")), _clamp_size),  # one limit may be missing
@@ -266,51 +270,66 @@ STEP_OPS |= {op: _pointwise(op, 1) for op in POINTWISE}
 
 def check(graph: StepGraph) -> None:
     """ValueError, saying which step and why, unless everything in the graph fits: then `evaluate` cannot fail on an input that fits."""
-    sizes = {INPUT: 1 if graph.input.kind == "tokens" else graph.input.size}
+    _check_ends(graph)
+    sizes = {INPUT: graph.size(INPUT)}
     vectors = {name: p.shape[0] for name, p in graph.parameters.items() if p.ndim == 1}
-    if graph.input.kind not in ("real", "tokens") or graph.input.size < 1:
-        raise ValueError(f"input: kind 'real' or 'tokens' and a size >= 1 wanted, got {graph.input}")
+    whole = {INPUT: graph.input.size} if graph.input.kind == "tokens" else {}  # what is a whole number, and its bound: for embeddings alone
     for s in graph.steps:
-        if s.name in sizes or s.name in graph.parameters:
-            raise ValueError(f"step {s.name!r}: the name is taken")
         try:
-            sizes[s.name] = _size(graph, s, sizes | vectors if s.op in ARITHMETIC else sizes)
+            if s.name in sizes or s.name in graph.parameters or not (s.name.isidentifier() and s.name.isascii()):
+                raise ValueError("a name that is an identifier and not taken wanted")
+            known = sizes | vectors if s.op in ARITHMETIC else sizes
+            if unknown := [i for i in s.inputs if i not in known]:
+                raise ValueError(f"its input {unknown[0]!r} is nothing that it may read")
+            if missing := [w for w in s.weights.values() if w not in graph.parameters]:
+                raise ValueError(f"there is no parameter {missing[0]!r}")
+            rows = graph.parameters[s.weights["weight"]].shape[0] if s.op == "embedding" and "weight" in s.weights else 0
+            if s.op == "embedding" and not 0 < max(whole.get(i, SIZE_LIMIT) for i in s.inputs or ("",)) <= rows:
+                raise ValueError(f"tokens below {rows} wanted")
+            if s.op != "embedding" and any(i in whole for i in s.inputs):
+                raise ValueError("real numbers wanted, got tokens")
+            sizes[s.name] = _size(graph, s, [known[i] for i in s.inputs])
+            _expect("size", sizes[s.name], s.size)
         except ValueError as e:
             raise ValueError(f"step {s.name!r} ({s.op}): {e}") from None
+        if s.op == "argmax":
+            whole[s.name] = sizes[s.inputs[0]]
     carried = {s.name for s in graph.steps if s.op == "recurrence"}
-    for state in graph.states:
-        if state.step not in carried:
-            raise ValueError(f"state {state.state!r}: a recurrence wanted, got {state.step!r}")
-    _expect("output", sizes.get(graph.output.step), graph.output.size)
+    if lost := [t.step for t in graph.states if t.step not in carried]:
+        raise ValueError(f"states of recurrences wanted, got one of {lost[0]!r}")
+    _expect("size of the output", sizes.get(graph.output.step), graph.output.size)
 
 
-def _size(graph: StepGraph, s: Step, known: Mapping[str, int]) -> int:
-    """The size of the step's result, from the sizes of what it may read; ValueError where something does not fit."""
+def _check_ends(graph: StepGraph) -> None:
+    given, out = graph.input, graph.output
+    if len(graph.steps) > STEPS_LIMIT or not 1 <= given.size <= SIZE_LIMIT:
+        raise ValueError(f"1 to {SIZE_LIMIT} inputs and at most {STEPS_LIMIT} steps wanted, got {given.size} and {len(graph.steps)}")
+    features = {"tokens": ((),), "real": ((), ("feature",)) if given.size == 1 else (("feature",),)}.get(given.kind, ())
+    layouts = [a + f for a in (("batch", "time"), ("time", "batch")) for f in features]
+    if given.axes not in layouts:
+        raise ValueError(f"input: kind 'real' or 'tokens' with one of the layouts {layouts} wanted, got {given}")
+    names = set(out.axes)
+    if len(names) != len(out.axes) or not {"batch"} <= names <= {"batch", "time", "feature"} or (out.size > 1 and "feature" not in names):
+        raise ValueError(f"output: the axes batch, feature and perhaps time wanted, got {out}")
+    if out.every_step and any(s.op == "state" for s in graph.steps):
+        raise ValueError("output: other states of a recurrence are for the last step, not for every one")
+
+
+def _size(graph: StepGraph, s: Step, sizes: list[int]) -> int:
+    """The size of the step's result; ValueError where something does not fit."""
     if s.op not in STEP_OPS:
         raise ValueError(f"an operation of {', '.join(STEP_OPS)} wanted")
-    if unknown := [i for i in s.inputs if i not in known]:
-        raise ValueError(f"its input {unknown[0]!r} is nothing that it may read")
-    if missing := [w for w in s.weights.values() if w not in graph.parameters]:
-        raise ValueError(f"there is no parameter {missing[0]!r}")
-    sizes = [known[i] for i in s.inputs]
     if s.op == "state":
         found = [t.size for t in graph.states if (t.step,) == s.inputs and t.state == s.settings.get("state")]
         _expect("states of that name", 1, len(found))
-        _expect("size", s.size, found[0])
         return found[0]
-    if s.op == "embedding" and s.inputs == (INPUT,):
-        _expect("tokens", ("tokens", graph.parameters[s.weights["weight"]].shape[0]), (graph.input.kind, graph.input.size))
-    if s.op == "recurrence":
-        own = graph.states_of(s)
-        cell = cells.get(str(s.settings.get("cell")))
-        if cell is not None:
-            axes = s.settings.get("axes", {})
-            _expect("states", {n: axes.get(cell.axis(n)) for n in cell.states}, {t.state: t.size for t in own})
-            for t in own:
-                if t.start is not None:
-                    _expect(f"start of {t.state}", (t.size,), getattr(graph.parameters.get(t.start), "shape", None))
     size = STEP_OPS[s.op].size(sizes, {role: graph.parameters[name].shape for role, name in s.weights.items()}, s.settings)
-    _expect("size", size, s.size)
+    if s.op == "recurrence":
+        cell, axes = cells[s.settings["cell"]], s.settings["axes"]
+        _expect("states", [(n, axes[cell.axis(n)]) for n in cell.states], [(t.state, t.size) for t in graph.states_of(s)])
+        for t in graph.states_of(s):
+            if t.start is not None:
+                _expect(f"start of {t.state}", (t.size,), getattr(graph.parameters.get(t.start), "shape", None))
     return size
 
 

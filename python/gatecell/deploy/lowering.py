@@ -24,7 +24,7 @@ Known: TypeAlias = Value | Pile
 
 
 class TimeFirst(Exception):
-    """The first two axes of the input are the other way round: time, batch."""
+    """The first two axes of the input are the other way round: time, batch.  Its text: the operation that says so, and its line."""
 
 
 class Lowering:
@@ -206,7 +206,7 @@ def _recurrence(low: Lowering, node: Node) -> tuple[Known, ...]:
     weights = {key: low.parameter(w) for key, w in zip(node.attrs["weights"], node.inputs[1 + count :], strict=True)}
     v = low.single(x)
     if v.axes[:2] == ((BATCH,), (TIME,)):
-        raise TimeFirst
+        raise TimeFirst(f"{node.op} at {node.line}")
     if v.axes[:2] != ((TIME,), (BATCH,)):
         raise Misfit(f"it runs along another axis than time: {text(v.axes)}")
     axes = {cell.axis(s): t.shape[1] for s, t in states.items()}

@@ -22,7 +22,10 @@ from .graph import INPUT, POINTWISE, Step, StepGraph
 
 
 class GraphModel(Module):
-    """A Module with `arrays` as its parameters under their dotted names, those in `buffers` not trained, and the forward pass of `graph`."""
+    """A Module with `arrays` as parameters under their dotted names, those in `buffers` not trained, and the forward pass of `graph`.
+
+    ValueError: names that are no paths of attributes, or of attributes that a Module has already.
+    """
 
     def __init__(self, graph: StepGraph, arrays: Mapping[str, Array], buffers: Collection[str]) -> None:
         self._graph = replace(graph, parameters={})
@@ -31,9 +34,13 @@ class GraphModel(Module):
             owner: Module = self
             *path, last = name.split(".")
             for part in path:
-                if not hasattr(owner, part):
+                if part not in owner.__dict__:
                     owner.add_module(part, Module())
-                owner = getattr(owner, part)
+                owner = owner.__dict__[part]
+                if not isinstance(owner, Module):
+                    raise ValueError(f"{name!r}: {part!r} is a parameter, and cannot hold others")
+            if last in owner.__dict__:
+                raise ValueError(f"{name!r}: the name is taken")
             if name in buffers or array.dtype.kind != "f":
                 owner.register_buffer(last, Tensor(array))
             else:

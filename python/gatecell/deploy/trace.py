@@ -20,7 +20,7 @@ from .axes import BATCH, FEATURE, TIME
 from .graph import INPUT, Input, State, Step, StepGraph, check, evaluate
 from .lowering import Lowering, TimeFirst
 
-PRIMES = (3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47)
+PRIMES = (2, 3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47)
 """Rows and steps are lengths that no weight has, so that no size is taken for another."""
 TOLERANCE = {"f4": 1e-3, "f8": 1e-9}
 """Streaming against forward, relative to the largest output: other orders of sums, over a dozen steps; a wrong graph is off by far more."""
@@ -29,7 +29,8 @@ TOLERANCE = {"f4": 1e-3, "f8": 1e-9}
 def trace(model: Module) -> StepGraph:
     """What `model` (a Module that maps a sequence to an output per step, or to one from the last step) computes at one step.
 
-    Its parameters are copies.  TypeError: not a Module.  Unsupported: forward cannot be run on (B, T, features) or (B, T) of tokens, does
+    Its parameters are copies.  How many features it reads is the `input_size` of the model, else what its first layer that fits reads.
+    TypeError: not a Module.  Unsupported: forward cannot be run on (B, T, features) or (B, T) of tokens, does
     something that has no meaning step by step (the message names the operation and the line), or streaming does not give what it gives.
     """
     if not isinstance(model, Module):
@@ -48,21 +49,25 @@ def trace(model: Module) -> StepGraph:
 
 def _trace(model: Module) -> StepGraph:
     sizes = {n for t in model.state_dict().values() for n in t.shape}
-    a, b, c, d = [p for p in PRIMES if p not in sizes][:4]
+    few, rows, other_rows, many = [p for p in PRIMES if p not in sizes][:4]
     rng = np.random.default_rng(0)
-    spec, x, y = _first_run(model, (a, c), rng)
+    spec, x, y = _first_run(model, (rows, many), rng)
     graph, spec = _lower(model, spec, x, y)
-    x = _sequence(graph.input, (b, d) if graph.input.axes[0] == BATCH else (d, b), rng, graph, x.dtype)
+    lengths = (other_rows, few) if graph.input.axes[0] == BATCH else (few, other_rows)
+    x = _sequence(graph.input, lengths, rng, graph, x.dtype)
     try:
         y = _run(model, x)
     except Unsupported:
         raise
     except Exception as e:
-        raise Unsupported(f"forward runs on an input of {(a, c)} rows and steps, but not of {(b, d)}: {type(e).__name__}: {e}") from e
+        raise Unsupported(f"forward runs on an input of {(rows, many)}, but not of {lengths}: {type(e).__name__}: {e}") from e
     again, _ = _lower(model, spec, x, y)
     if difference := graph.same_as(again):
         raise Unsupported(f"forward does something else when rows and steps are other in number, or when called again: {difference}")
-    check(graph)
+    try:
+        check(graph)
+    except ValueError as e:
+        raise Unsupported(f"what forward does cannot run step by step: {e}") from None
     _compare(graph, x.data, y.data)
     return graph
 
@@ -78,7 +83,8 @@ def _first_run(model: Module, lengths: tuple[int, int], rng: np.random.Generator
             raise
         except Exception as e:
             failures.append(f"{spec.kind} {x.shape}: {type(e).__name__}: {e}")
-    raise Unsupported("forward runs on none of the inputs that its layers suggest:\n  " + "\n  ".join(failures[:5]))
+    tried = "\n  ".join(failures[:5])
+    raise Unsupported(f"forward runs on none of the inputs that its layers suggest (an attribute input_size would tell):\n  {tried}")
 
 
 def _candidates(model: Module) -> Iterator[Input]:
@@ -131,7 +137,10 @@ def _lower(model: Module, spec: Input, x: Tensor, y: Tensor) -> tuple[StepGraph,
         return tidy(Lowering(x, spec, names).graph(y)), spec
     except TimeFirst:
         spec = replace(spec, axes=(TIME, BATCH, *spec.axes[2:]))
+    try:
         return tidy(Lowering(x, spec, names).graph(y)), spec
+    except TimeFirst as e:
+        raise Unsupported(f"{e} cannot run step by step: one layer runs along the axis that is another's batch; see batch_first") from None
 
 
 def _compare(graph: StepGraph, x: Array, y: Array) -> None:

@@ -1,0 +1,1 @@
+"""Files and other tools: safetensors on disk."""
