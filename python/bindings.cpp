@@ -142,6 +142,45 @@ void outer(int64_t T, int64_t B, const std::vector<Placed> &gradients, int64_t N
   check(status);
 }
 
+using Halves = py::array_t<int16_t, py::array::c_style>;
+using Words = py::array_t<int32_t, py::array::c_style>;
+
+struct Integer {
+  std::unique_ptr<gatecell_integer, decltype(&gatecell_integer_free)> step{nullptr, gatecell_integer_free};
+  int64_t inputs, outputs;
+  std::vector<int64_t> states;
+
+  Integer(const std::vector<int32_t> &code, const std::vector<Words> &arrays, const Words &table, int64_t inputs_, int64_t outputs_,
+          std::vector<int64_t> states_)
+      : inputs(inputs_), outputs(outputs_), states(std::move(states_)) {
+    std::vector<gatecell_ints> ints;
+    for (const Words &a : arrays) ints.push_back({a.data(), a.size()});
+    gatecell_integer *s = nullptr;
+    check(gatecell_integer_new(code.data(), static_cast<int64_t>(code.size()), ints.data(), static_cast<int64_t>(ints.size()), table.data(),
+                               table.size(), &s));
+    step.reset(s);
+  }
+
+  Halves run(const Halves &x, const std::vector<Halves> &start, int threads) const {
+    if (x.ndim() != 3 || x.shape(2) != inputs || start.size() != states.size())
+      throw py::value_error("an integer run wants x (T, B, I) and its states");
+    const int64_t T = x.shape(0), B = x.shape(1);
+    std::vector<int16_t *> s;
+    for (size_t k = 0; k < start.size(); k++) {
+      if (start[k].ndim() != 2 || start[k].shape(0) != B || start[k].shape(1) != states[k] || !start[k].writeable())
+        throw py::value_error("an integer run wants states (B, N) that it may write");
+      s.push_back(const_cast<int16_t *>(start[k].data()));
+    }
+    Halves y({T, B, outputs});
+    int16_t *out = y.mutable_data();
+    py::gil_scoped_release free;
+    const gatecell_status status = gatecell_integer_run(step.get(), T, B, x.data(), s.data(), out, threads);
+    py::gil_scoped_acquire hold;
+    check(status);
+    return y;
+  }
+};
+
 // An array whose data begins on a cache line: vectors that straddle lines cost twice.
 py::array empty(const std::vector<py::ssize_t> &shape, const py::dtype &dtype) {
   auto bytes = static_cast<size_t>(dtype.itemsize());
@@ -185,6 +224,9 @@ PYBIND11_MODULE(_core, m) {
         gatecell_plan_steps(p.plan.get(), &compiled, &loops);
         return std::make_pair(compiled, loops);
       });
+  py::class_<Integer>(m, "Integer")
+      .def(py::init<const std::vector<int32_t> &, const std::vector<Words> &, const Words &, int64_t, int64_t, std::vector<int64_t>>())
+      .def("run", &Integer::run);
   py::class_<Layer>(m, "Layer")
       .def(py::init<std::shared_ptr<Plan>, const std::vector<int64_t> &,
                     const std::vector<std::pair<py::array, std::optional<py::array>>> &, int64_t, bool>(),

@@ -104,9 +104,9 @@ def test_a_row_is_the_same_alone_and_in_any_batch_and_chunk(cell, rng):
 
 @every
 def test_threads_change_no_bit(cell, rng):
-    w, x, start = pages.draw(cell, rng, 5, 40, {"I": 9, "H": 37, "M": 12}, scale=0.2)
+    w, x, start = pages.draw(cell, rng, 40, 70, {"I": 9, "H": 90, "M": 40}, scale=0.1)  # enough work for five
     w, x, start = cast(w, np.float32), x.astype(np.float32), cast(start, np.float32)
-    dy = rng.normal(size=(5, 40, start[cell.states[0]].shape[1])).astype(np.float32)
+    dy = rng.normal(size=(40, 70, start[cell.states[0]].shape[1])).astype(np.float32)
     before, results = gatecell.get_num_threads(), []
     try:
         for n in (1, 2, 5):
@@ -273,8 +273,8 @@ def test_set_num_threads_checks(value, error):
 def test_fork_after_use(rng):
     """A child of a process whose pool has run works, and so does its parent afterwards."""
     program = (
-        "import os, numpy as np, gatecell\nfrom gatecell import nn\ngatecell.set_num_threads(2)\nm = nn.Recurrent('gru', 4, 20)\n"
-        "x = np.ones((5, 64, 4), np.float32)\na = m(x)[0].numpy()\npid = os.fork()\n"
+        "import os, numpy as np, gatecell\nfrom gatecell import nn\ngatecell.set_num_threads(2)\nm = nn.Recurrent('gru', 4, 200)\n"
+        "x = np.ones((9, 64, 4), np.float32)\na = m(x)[0].numpy()\npid = os.fork()\n"
         "ok = np.array_equal(m(x)[0].numpy(), a)\nif pid == 0: os._exit(0 if ok else 1)\n"
         "_, status = os.waitpid(pid, 0)\nassert ok and status == 0"
     )

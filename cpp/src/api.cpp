@@ -6,6 +6,7 @@
 #include <string>
 
 #include "dispatch.hpp"
+#include "integer.hpp"
 #include "message.hpp"
 #include "plan.hpp"
 #include "pool.hpp"
@@ -48,6 +49,20 @@ gatecell_status fail(gatecell_status status, const char *sentence) {
     message.clear();
   }
   return status;
+}
+
+void *thread_scratch(int64_t bytes) { return scratch.get(bytes); }
+
+int64_t integer_bytes(const IntRun &job) {
+  int64_t halves = 0, tile = 0;
+  const int64_t rows = job.last - job.first;
+  const auto room = [&](int64_t size) { return (rows * up(size) + 31) / 32 * 32; };
+  for (const IntVector &v : job.step->vectors) halves += 2 * room(v.size);
+  for (const Operand &o : job.step->operands) halves += room(job.step->vectors[static_cast<size_t>(o.vector)].size);
+  for (const IntLoop &loop : job.step->loops)
+    tile = std::max(tile, static_cast<int64_t>(loop.accumulators.size() + 1) * TILE_ROWS * 16 +
+                              static_cast<int64_t>(loop.points.size() + 1) * 16);
+  return halves * 2 + tile * 4 + 64;
 }
 
 int64_t scratch_bytes(const gatecell_layer &layer, int64_t rows) {
@@ -93,11 +108,16 @@ gatecell_status gatecell_layer_run(const gatecell_layer *layer, int64_t T, int64
   const Kernels *k = kernels();
   if (!k) return GATECELL_NO_CPU;
   if (T == 0 || B == 0) return GATECELL_OK;
-  const auto shares = static_cast<int32_t>(std::min<int64_t>(threads, (B + TILE_ROWS - 1) / TILE_ROWS));
+  double work = 0;  // multiply-adds
+  for (const auto &pass : layer->loops)
+    for (const PackedLoop &l : pass)
+      for (const Group &g : l.groups)
+        work += static_cast<double>(g.depth * static_cast<int64_t>(g.columns.size()) * l.vectors * GATECELL_PAD);
+  const int32_t shares = shares_for(threads, (B + TILE_ROWS - 1) / TILE_ROWS, work * static_cast<double>(T) * static_cast<double>(B));
   std::atomic<bool> starved{false};
   share_out(shares, [&](int32_t share) {
     const int64_t first = B * share / shares, last = B * (share + 1) / shares;
-    void *memory = scratch.get(scratch_bytes(*layer, last - first));
+    void *memory = thread_scratch(scratch_bytes(*layer, last - first));
     if (!memory) {
       starved = true;
       return;
@@ -117,11 +137,11 @@ gatecell_status gatecell_outer(gatecell_type type, int64_t T, int64_t B, int64_t
   const Kernels *k = kernels();
   if (!k) return GATECELL_NO_CPU;
   const int64_t panels = gates * ((N + OUTER_UNITS - 1) / OUTER_UNITS);
-  const auto shares = static_cast<int32_t>(std::min<int64_t>(threads, panels));
+  const int32_t shares = shares_for(threads, panels, static_cast<double>(T) * static_cast<double>(B) * static_cast<double>(gates * N * M));
   std::atomic<bool> starved{false};
   share_out(shares, [&](int32_t share) {
     Outer job{T, B, gates, N, M, row, gradient, argument, out, sums, panels * share / shares, panels * (share + 1) / shares, nullptr};
-    job.scratch = scratch.get(outer_bytes(job, type));
+    job.scratch = thread_scratch(outer_bytes(job, type));
     if (!job.scratch) {
       starved = true;
       return;

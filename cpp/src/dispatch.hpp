@@ -25,16 +25,29 @@ struct Outer {
   void *scratch;  // outer_bytes(m)
 };
 
+// One share of an integer run: rows [first, last) of the batch, all steps.
+struct IntRun {
+  const gatecell_integer *step;
+  int64_t steps, batch, first, last;
+  const int16_t *x;
+  int16_t *const *states;
+  int16_t *y;
+  void *scratch;  // integer_bytes(job)
+};
+
 struct Kernels {
   const char *name;
   void (*run[2])(const Run &);  // by gatecell_type
   void (*outer[2])(const Outer &);
   void (*function[2])(int32_t op, int64_t n, const void *x, void *y);
+  void (*integer)(const IntRun &);
   double (*peak)();
 };
 
 int64_t scratch_bytes(const gatecell_layer &layer, int64_t rows);
 int64_t outer_bytes(const Outer &job, gatecell_type type);
+int64_t integer_bytes(const IntRun &job);
+void *thread_scratch(int64_t bytes);  // this thread's, 64-byte aligned; null: no memory
 
 const Kernels *kernels();             // null: GATECELL_CPU cannot be obeyed, and fail() has been told
 int32_t operations();                 // how many operations instructions may name

@@ -16,6 +16,7 @@
 #include <chrono>
 
 #include "dispatch.hpp"
+#include "integer.hpp"
 #include "plan.hpp"
 
 namespace gatecell {
@@ -32,6 +33,7 @@ template <class R> INLINE void fill(R *from, R *to, R value) {
 #include "product.inl"
 #include "run.inl"
 #include "outer.inl"
+#include "integer.inl"
 
 template <class R> void function(int32_t op, int64_t n, const void *from, void *to) {
   Loop loop;
@@ -69,6 +71,6 @@ double peak() {
 
 }  // namespace
 
-const Kernels KERNELS = {ISA_NAME, {run<float>, run<double>}, {outer<float>, outer<double>}, {function<float>, function<double>}, peak};
+const Kernels KERNELS = {ISA_NAME, {run<float>, run<double>}, {outer<float>, outer<double>}, {function<float>, function<double>}, integer, peak};
 
 }  // namespace gatecell

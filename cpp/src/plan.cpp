@@ -119,7 +119,8 @@ using namespace gatecell;
 
 gatecell_status gatecell_plan_new(const int32_t *code, int64_t length, const double *constants, int64_t constants_length,
                                   gatecell_plan **out) try {
-  if ((!code && length) || length < 0 || constants_length < 0 || !out) return fail(GATECELL_BAD_ARGUMENT, "a plan wants its code and a place to go");
+  if ((!code && length) || length < 0 || constants_length < 0 || !out)
+    return fail(GATECELL_BAD_ARGUMENT, "a plan wants its code and a place to go");
   Reader in(code, length);
   auto *plan = new gatecell_plan;
   plan->axes = in.next(1, MOST);

@@ -75,4 +75,11 @@ void share_out(int32_t shares, const std::function<void(int32_t)> &job) {
   for (int32_t k = 0; k < shares; k++) job(k);
 }
 
+int32_t shares_for(int32_t threads, int64_t parts, double multiply_adds) {
+  const double worth = multiply_adds / 4e6;
+  int64_t shares = threads < parts ? threads : parts;
+  if (static_cast<double>(shares) > worth) shares = static_cast<int64_t>(worth);
+  return shares < 1 ? 1 : static_cast<int32_t>(shares);
+}
+
 }  // namespace gatecell

@@ -70,6 +70,22 @@ gatecell_status gatecell_outer(gatecell_type type, int64_t T, int64_t B, int64_t
                                const gatecell_array *argument, int64_t M, void *const *out, int64_t row, void *const *sums,
                                int32_t threads);
 
+/* One step in integers, docs/arithmetic.md; `code`: see integer.cpp.  The weights are copied. */
+typedef struct gatecell_integer gatecell_integer;
+typedef struct {
+  const int32_t *values;
+  int64_t length;
+} gatecell_ints;
+enum { GATECELL_TABLE = 514 }; /* entries of the table of tanh */
+gatecell_status gatecell_integer_new(const int32_t *code, int64_t length, const gatecell_ints *arrays, int64_t count, const int32_t *table,
+                                     int64_t entries, gatecell_integer **out);
+void gatecell_integer_free(gatecell_integer *step);
+
+/* All T steps: x (T, B, I) of integers, y (T, B, N) the output state; states (B, N) each, in the code's order, read and left
+ * as they are after the last step. */
+gatecell_status gatecell_integer_run(const gatecell_integer *step, int64_t T, int64_t B, const int16_t *x, int16_t *const *states,
+                                     int16_t *y, int32_t threads);
+
 /* The core's own functions over arrays, for tests: "tanh", "sigmoid", "exp", "log_sigmoid", "rsqrt". */
 gatecell_status gatecell_function(const char *name, gatecell_type type, int64_t n, const void *x, void *y);
 

@@ -1,0 +1,68 @@
+"""Integer layers on the C++ core: the same bits as their Python definition, at the speed of the CPU.
+
+Not here: what the integers mean (docs/arithmetic.md, algebra/integer.py), the definition itself (deploy/integer.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import _core
+from ..algebra.integer import OPERATIONS
+from ..algebra.model import IntegerLayer
+from ..algebra.table import table
+from . import engine
+
+Array = NDArray[Any]
+PLACES = ("input", "state", "temp", "acc", "param")
+OPS = ("read", "write", "const", *OPERATIONS)
+
+
+class CoreLayer:
+    """An integer layer, ready to run: `run` takes and gives what the definition does."""
+
+    def __init__(self, layer: IntegerLayer) -> None:
+        p = layer.program
+        vectors = list(p.vectors)
+        self.states = [k for k, v in p.vectors.items() if v.kind == "state"]
+        sizes = {k: layer.sizes[v.axis] if v.axis != "1" else 1 for k, v in p.vectors.items()}
+        arrays: list[Array] = []
+
+        def array(a: Array) -> int:
+            arrays.append(np.ascontiguousarray(a, np.int32).reshape(-1))
+            return len(arrays) - 1
+
+        operands = list(dict.fromkeys((s.arg, s.view) for a, _ in p.accumulators for s in a.sources))
+        code = [len(vectors)]
+        for k, v in p.vectors.items():
+            values = layer.params.get(k)
+            code += [PLACES.index(v.kind), sizes[k], -1 if values is None else array(values)]
+        code += [vectors.index(p.output), len(operands), *(n for arg, view in operands for n in (vectors.index(arg), int(view)))]
+        code.append(len(p.loops))
+        for loop in p.loops:
+            code += [layer.sizes[loop.axis], len(loop.accumulators)]
+            for a in loop.accumulators:
+                code += [vectors.index(a.name), a.sh, array(layer.m[a.name]), array(layer.b[a.name]), len(a.sources)]
+                for s in a.sources:
+                    code += [operands.index((s.arg, s.view)), s.shift, array(layer.matrix(s.weight))]
+            code.append(len(loop.points))
+            for i in loop.points:
+                registers, immediates = (*i.args, 0, 0, 0)[:3], (*i.n, 0, 0)[:2]
+                moves = i.op in ("read", "write")
+                code += [OPS.index(i.op), *registers, *immediates, vectors.index(i.name) if moves else -1]
+        x = next(k for k, v in p.vectors.items() if v.kind == "input")
+        self.sizes = {s: sizes[s] for s in self.states}
+        self._core = _core.Integer(code, arrays, table().astype(np.int32), sizes[x], sizes[p.output], [sizes[s] for s in self.states])
+
+    def start(self, batch: int) -> dict[str, Array]:
+        """Zero states, {name: (B, N)} int16."""
+        return {s: np.zeros((batch, n), np.int16) for s, n in self.sizes.items()}
+
+    def run(self, x: Array, states: Mapping[str, Array]) -> Array:
+        """x (T, B, I) integers within int16, states {name: (B, N)} int16, changed in place -> output (T, B, N) int16."""
+        y: Array = self._core.run(np.ascontiguousarray(x, np.int16), [states[s] for s in self.states], engine.get_num_threads())
+        return y
