@@ -12,12 +12,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from ..errors import Unsupported
-from .graph import Node, is_leaf
+from .graph import Node
 from .integer import INT16, INT32, OPERATIONS, Accumulator, Instr, IntegerProgram, Ints, Loop, Source, Vector, inside, lerp_inner, prove
 from .ops import OPS
 from .program import Program
 from .ranges import ranges
 from .source import Lines
+from .sums import Sums
 
 ARGUMENT = 12
 """Fraction of the arguments of tanh and sigmoid, and of the pre-activations that only these read."""
@@ -57,28 +58,18 @@ def whole(frac: float, least: int = 0) -> int:
 
 
 class Lowering:
-    """One page's way to integers: analysis of the program first, then loops of instructions."""
+    """One page's way to integers: loops of instructions, in the order of `Sums`."""
 
     def __init__(self, p: Program, given: Given, lines: Lines) -> None:
         self.p, self.given, self.lines = p, given, lines
         self.spans = ranges(p)
         self.outs = set(p.outs.values())
-        self.readers: dict[Node, list[Node]] = {n: [] for n in p.nodes}
-        for n in p.nodes:
-            for a in n.args:
-                self.readers[a].append(n)
         self._check()
-        self.terms = self._accumulators()
-        """Root -> the products whose sum it is."""
-        inner = {a for root, products in self.terms.items() for a in self._between(root, products)}
-        self.nodes = [n for n in p.nodes if n not in inner and not is_leaf(n) and (n.op != "product" or n in self.terms)]
-        self.readers = {n: [r for r in self.readers[n] if r not in inner] for n in p.nodes if n not in inner}
-        self.place = self._places()
-        self.kept = {n for n in self.nodes if any(r in self.products or self.place[r] > self.place[n] for r in self.readers_of(n))}
-        self.names, self.keeps = self._names()
-        """Roots -> the vector of the requantised accumulator; kept values -> the vector that keeps them."""
-
-    # --- analysis ---------------------------------------------------------------------------------------------------
+        self.sums = sums = Sums(p)
+        self.terms, self.place, self.readers, self.kept, self.names, self.keeps = (
+            *(sums.terms, sums.place, sums.readers),
+            *(sums.kept, sums.names, sums.keeps),
+        )
 
     def _check(self) -> None:
         for n in self.p.nodes:
@@ -86,73 +77,8 @@ class Lowering:
                 raise Unsupported(f"{self.p.name}: {n.op} has no integer meaning yet{self.lines.where(n)}")
             if n.op == "product" and self.p.weights[n.attr[0]].blocks != "1":
                 raise Unsupported(f"{self.p.name}: {n.attr[0]} is block-diagonal, which has no integer form yet{self.lines.where(n)}")
-            if self.given.raw and n is self.p.x and any(r.op != "product" for r in self.readers[n]):
-                raise Unsupported(f"{self.p.name}: the model's own input enters integers only through a product{self.lines.where(self.readers[n][0])}")
-
-    def _accumulators(self) -> dict[Node, list[Node]]:
-        """Maximal sums of products.  A product or inner sum with a second reader, or that is a state, stands alone."""
-        sums: dict[Node, list[Node]] = {}
-        for n in self.p.nodes:
-            if n.op == "product":
-                sums[n] = [n]
-            elif n.op == "add" and all(a in sums and len(self.readers[a]) == 1 and a not in self.outs for a in n.args):
-                sums[n] = [product for a in n.args for product in sums[a]]
-                for a in n.args:
-                    del sums[a]
-        return sums
-
-    def _between(self, root: Node, products: list[Node]) -> set[Node]:
-        todo, inner = [root], set()
-        while todo:
-            n = todo.pop()
-            if n not in products:
-                todo += n.args
-                inner |= set(n.args)
-        return inner
-
-    @property
-    def products(self) -> set[Node]:
-        return set(self.terms)
-
-    def readers_of(self, n: Node) -> list[Node]:
-        """Readers, a product's sum in place of the product."""
-        return [next((root for root, products in self.terms.items() if r in products), r) for r in self.all_readers[n]]
-
-    def _places(self) -> dict[Node, int]:
-        """Loop number: a sum of products is taken as late as its first reader, like every other value."""
-        place = {n: k for k, s in enumerate(self.p.stages) for n in (*s.joins, *s.points)}
-        self.all_readers: dict[Node, list[Node]] = {n: [r for r in self.p.nodes if n in r.args] for n in self.p.nodes}
-        for root in self.terms:
-            readers = [place[r] - (r.op == "product") for r in self.all_readers[root]]
-            place[root] = max(place[root], min(readers)) if readers else place[root]
-        return place
-
-    def _names(self) -> tuple[dict[Node, str], dict[Node, str]]:
-        """Vectors' names: states as the page calls them; accumulators by gate; kept values by the page's names."""
-        taken = {*self.p.states, *self.p.params, "x"}
-        gates: dict[str, set[Node]] = {}
-        for root, products in self.terms.items():
-            for n in products:
-                gates.setdefault(n.attr[0].split(".")[1], set()).add(root)
-
-        def fresh(want: str) -> str:
-            while want in taken:
-                want += "_"
-            taken.add(want)
-            return want
-
-        names: dict[Node, str] = {}
-        for root, products in self.terms.items():
-            weights = [n.attr[0] for n in products]
-            own = {w.split(".")[1] for w in weights}
-            alone = len(own) == 1 and all(gates[g] == {root} for g in own)
-            names[root] = fresh(own.pop() if alone else "_".join(w.replace(".", "_") for w in weights))
-        keeps: dict[Node, str] = {}
-        for n in self.nodes:
-            if n in self.kept:
-                reader = next((r.attr[0].replace(".", "_") + "_of" for r in self.all_readers[n] if r.op == "product"), "kept")
-                keeps[n] = fresh(self.p.names.get(n, reader))
-        return names, keeps
+            if self.given.raw and n.op != "product" and self.p.x in n.args:
+                raise Unsupported(f"{self.p.name}: the model's own input enters integers only through a product{self.lines.where(n)}")
 
     # --- formats ----------------------------------------------------------------------------------------------------
 
@@ -296,7 +222,7 @@ class Lowering:
         last = max(self.place.values(), default=0)
         for k in range(last + 1):
             roots = [r for r in self.terms if self.place[r] == k]
-            keep = [n for n in self.nodes if n in self.kept and self.place[n] == k]
+            keep = [n for n in self.sums.nodes if n in self.kept and self.place[n] == k]
             new = {s: n for s, n in self.p.outs.items() if (self.place.get(n, last)) == k}
             for axis in dict.fromkeys([*(n.axis for n in (*keep, *roots)), *(self.p.states[s].axis for s in new)]):
                 self.here, self.at = k, None

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from ..algebra.model import IntegerModel
 from ..errors import Unsupported
 from .c_integer import LayerText, Member, Writer, dot_texts, local
-from .c_text import KEYWORDS, LICENCE, array, helpers, kernel_text, real
+from .c_text import KEYWORDS, LICENCE, array, helpers, kernel, real
 
 Array = NDArray[Any]
 TARGETS = {"generic": False, "cortex-m4": True}
@@ -74,16 +74,14 @@ def integer_c(model: IntegerModel, name: str, target: str, golden: Golden) -> Fi
     members = [m for text in layers for m in text.members]
     used = {h for text in layers for h in text.helpers}
     dots = {d for text in layers for d in text.dots}
-    prelude = helpers(used) + dot_texts(dots) + ([kernel_text()] if dsp else [])
+    prelude = helpers(used) + dot_texts(dots) + ([kernel("dot_dsp.h")] if dsp else [])
     step, locals_ = chain(model, layers, dsp)
     model_id = zlib.crc32("\n".join([*(c for text in layers for c in text.constants), *(text.function for text in layers)]).encode())
     ctype = f"int{model.input_bits}_t"
     about = f"{' -> '.join(str(n) for n in (model.inputs, *(layer.width for layer in model.layers)))}, {model.scheme}, arithmetic version {model.rule}"
     header = header_text(name, about, ctype, "int16_t", model.inputs, model.outputs, members, model_id, dsp)
-    bits = "#if defined(__ARM_FEATURE_DSP) && defined(__thumb2__) && !defined(__ARM_BIG_ENDIAN) && defined(__OPTIMIZE__)\n#define GATECELL_DSP 1\n#endif"
     parts = [
         f'/* {name}: {about}. The inputs, outputs and states of a step are in {name}.h.\n * {LICENCE} */\n#include "{name}.h"',
-        bits,
         *prelude,
         *(c for text in layers for c in (*text.constants, text.function)),
         init_text(name, members, dsp),

@@ -18,6 +18,8 @@ from .c_text import array, comment, dot, fresh
 
 ATOM, UNARY, PRODUCT, SUM, SHIFT = 9, 8, 7, 6, 5
 """How tightly C binds, as far as it is needed here."""
+LOCALS = ("s", "x", "y", "u", "w", "k")
+"""Names that every layer's function uses."""
 
 
 @dataclass
@@ -92,6 +94,9 @@ class Writer:
         reads = [(k, i.name) for k, loop in enumerate(p.loops) for i in loop.points if i.op == "read"]
         self.last_read = {name: k for k, name in reads}
         self.write_in = {i.name: k for k, loop in enumerate(p.loops) for i in loop.points if i.op == "write"}
+        temps = list(p.of_kind("temp"))
+        self.cname = {name: fresh(name, set(LOCALS)) for name in temps}
+        self.used_names = {*self.cname.values(), *(f"{s}_new" for s in p.of_kind("state"))}
         self.members = {s: Member(f"l{self.number}_{s}", self._form(s), self.length[s]) for s in p.of_kind("state")}
 
     # --- storage ----------------------------------------------------------------------------------------------------
@@ -137,7 +142,10 @@ class Writer:
         return lines, names
 
     def _temp(self, use: Use) -> str:
-        return f"{use.arg}_in" if use.view else use.arg + (".v" if self.dsp else "")
+        return f"{use.arg}_in" if use.view else self._stored(use.arg)
+
+    def _stored(self, temp: str) -> str:
+        return self.cname[temp] + (".v" if self.dsp else "")
 
     def _convert(self, use: Use, source: str, bits: int, moved: bool) -> tuple[str, list[str]]:
         """A vector as its kernel wants it; `moved`: it has to be copied to be at an address for words."""
@@ -167,7 +175,7 @@ class Writer:
         ready, names = self._prepare()
         body = list(ready)
         for name in p.of_kind("temp"):
-            body += local(name, self.length[name], self.dsp)
+            body += local(self.cname[name], self.length[name], self.dsp)
         after: list[str] = []
         for s, member in self.members.items():
             if s != p.output and member.form and self._buffered(s):
@@ -177,7 +185,7 @@ class Writer:
             written = {i.name for i in loop.points if i.op == "write"}
             for (arg, view), use in self.all_uses.items():
                 if arg in written and arg not in self.members and (view or use.kernel == "packed"):
-                    body += self._convert(use, arg + (".v" if self.dsp else ""), 16, False)[1]
+                    body += self._convert(use, self._stored(arg), 16, False)[1]
         for s, member in self.members.items():
             if member.form and self._buffered(s):
                 after += self._settle(member, "y" if s == p.output else f"{s}_new")
@@ -209,7 +217,7 @@ class Writer:
         stem = f"{self.model}_w{self.number}" + (f"_{k}" if len(self.layer.program.loops) > 1 else "")
         lines: list[str] = []
         inside: list[str] = []
-        taken = {"s", "x", "y", "u", "w", "k", "b", "m", "v", *self.length, *(f"{a}_in" for a, _ in self.all_uses)}
+        taken = {*LOCALS, *self.used_names, *(f"{a}_in" for a, _ in self.all_uses)}
         accumulators: dict[str, str] = {}
         if loop.accumulators:
             found = products(self.layer, loop, self.uses[k], names, f"{stem}_b[u]")
@@ -280,7 +288,11 @@ class Points:
         said = 0
         page = self.writer.layer.quotes
         wrote: set[str] = set()
-        for k, i in enumerate(self.points):
+        order = {a.name: n for n, a in enumerate(self.loop.accumulators)}
+        reads = [k for k, i in enumerate(self.points) if i.op == "read" and i.name in order]
+        first = sorted(reads, key=lambda k: order[self.points[k].name])
+        for k in [*first, *(k for k in range(len(self.points)) if k not in first)]:
+            i = self.points[k]
             if i.line and i.line != said and (i.op == "write" or self._named(k, wrote)):
                 said = i.line
                 if page.get(said):
@@ -329,8 +341,7 @@ class Points:
         w = self.writer
         text = self.text(i.args[0], 0)
         if i.name not in w.members:
-            target = i.name + (".v" if w.dsp else "")
-            return [f"{target}[u] = (int16_t){self.text(i.args[0], UNARY)};"]
+            return [f"{w._stored(i.name)}[u] = (int16_t){self.text(i.args[0], UNARY)};"]
         member = w.members[i.name]
         cast = f"(int16_t){self.text(i.args[0], UNARY)}"
         if i.name == w.layer.program.output:
@@ -353,7 +364,8 @@ class Points:
 
     def _call(self, name: str, *args: str) -> tuple[str, int]:
         self.writer.used.add(name)
-        return f"{name}({', '.join(args)})", ATOM
+        bare = (a[1:-1] if a.startswith("(") and closes(a) else a for a in args)
+        return f"{name}({', '.join(bare)})", ATOM
 
     def _spell(self, i: Instr, k: int) -> tuple[str, int]:
         a = i.args
@@ -395,13 +407,23 @@ class Points:
         if v.kind == "state":
             return f"{w.members[name].access(w.dsp)}[u]", ATOM
         if v.kind == "temp":
-            return f"{name}{'.v' if w.dsp else ''}[u]", ATOM
+            return f"{w._stored(name)}[u]", ATOM
         if v.kind == "param":
             constant = f"{w.model}_w{w.number}_{name.replace('.', '_')}"
             if not any(f" {constant}[" in c for c in w.constants):
                 w.constants.append(array("int16_t", constant, w.layer.params[name].tolist()))
             return f"{constant}[{'u' if v.axis != '1' else '0'}]", ATOM
         return "x[u]", ATOM
+
+
+def closes(text: str) -> bool:
+    """Whether the bracket that opens the text closes at its very end."""
+    depth = 0
+    for k, c in enumerate(text):
+        depth += (c == "(") - (c == ")")
+        if depth == 0:
+            return k == len(text) - 1
+    return False
 
 
 def dot_texts(dots: set[tuple[str, str]]) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,106 +21,30 @@ KEYWORDS = frozenset(
 
 LICENCE = "This file is generated text and belongs to whoever generated it; gatecell's own licence makes no claim on it."
 
-# Each: text, and the helpers that it calls.  Right shifts of negative integers are arithmetic on every compiler gatecell knows;
-# negative integers are never shifted left.
-HELPERS: dict[str, tuple[str, tuple[str, ...]]] = {
-    "sat16": (
-        """
-static inline int32_t sat16(int32_t v) {
-#if defined(GATECELL_DSP)
-  int32_t r;
-  __asm__("ssat %0, #16, %1" : "=r"(r) : "r"(v));
-  return r;
-#else
-  return v > 32767 ? 32767 : v < -32768 ? -32768 : v;
-#endif
-}""",
-        (),
-    ),
-    "requantize": (
-        """
-/* floor((acc m + 2^(15 + shift)) / 2^(16 + shift)), saturated to int16; m in 1..32767, shift in 1..30. */
-static inline int32_t requantize(int32_t acc, int32_t m, int shift) {
-#if defined(GATECELL_DSP)
-  int32_t r;
-  __asm__("smlawb %0, %1, %2, %3" : "=r"(r) : "r"(acc), "r"(m), "r"((int32_t)1 << (shift - 1)));
-  return sat16(r >> shift);
-#elif defined(__ARM_ARCH_6M__) || defined(__AVR__)
-  const int32_t high = (acc >> 16) * m + (int32_t)((((uint32_t)acc & 0xFFFFu) * (uint32_t)m) >> 16);
-  return sat16((high + ((int32_t)1 << (shift - 1))) >> shift);
-#else
-  const int32_t high = (int32_t)(((int64_t)acc * m) >> 16);
-  return sat16((high + ((int32_t)1 << (shift - 1))) >> shift);
-#endif
-}""",
-        ("sat16",),
-    ),
-    "chord": (
-        """
-/* Between two entries of the table; the argument's magnitude in steps of 2^-bits entries. */
-static inline int32_t chord(int32_t magnitude, int bits, int shift) {
-  const int32_t at = magnitude >> bits, part = magnitude & (((int32_t)1 << bits) - 1);
-  const int32_t low = tanh_table[at], rise = tanh_table[at + 1] - low;
-  return (low * ((int32_t)1 << bits) + rise * part + ((int32_t)1 << (shift - 1))) >> shift;
-}""",
-        ("table",),
-    ),
-    "tanh_q": (
-        """
-/* Q3.12 -> Q0.15, at most 1.22 steps off. */
-static inline int32_t tanh_q(int32_t a) {
-  const int32_t t = chord(a < 0 ? -a : a, 6, 6);
-  return a < 0 ? -t : t;
-}""",
-        ("chord",),
-    ),
-    "sigmoid_q": (
-        """
-/* Q3.12 -> Q0.15, at most 0.92 steps off. */
-static inline int32_t sigmoid_q(int32_t a) {
-  const int32_t t = chord(a < 0 ? -a : a, 7, 8);
-  return a < 0 ? 16384 - t : 16384 + t;
-}""",
-        ("chord",),
-    ),
-    "clamp": ("\nstatic inline int32_t clamp(int32_t v, int32_t low, int32_t high) { return v < low ? low : v > high ? high : v; }", ()),
-    "larger": ("\nstatic inline int32_t larger(int32_t a, int32_t b) { return a > b ? a : b; }", ()),
-    "lerp_q": (
-        """
-/* a at t = 0, b at t = 2^bits. */
+HELPERS: dict[str, str] = {
+    "clamp": "static inline int32_t clamp(int32_t v, int32_t low, int32_t high) { return v < low ? low : v > high ? high : v; }",
+    "larger": "static inline int32_t larger(int32_t a, int32_t b) { return a > b ? a : b; }",
+    "lerp_q": """/* a at t = 0, b at t = 2^bits. */
 static inline int32_t lerp_q(int32_t t, int32_t a, int32_t b, int bits) {
   return a + ((t * (b - a) + ((int32_t)1 << (bits - 1))) >> bits);
 }""",
-        (),
-    ),
-    "view": (
-        """
-/* The int8 view of an int16: what enters an int8 product, in [-127, 127]. */
+    "view": """/* The int8 view of an int16: what enters an int8 product, in [-127, 127]. */
 static inline int8_t view(int16_t h) { return (int8_t)(((int32_t)h * 127 + 16384) >> 15); }""",
-        (),
-    ),
 }
+"""Beside the functions of firmware/kernels/point_dsp.h."""
 
 
-def helpers(used: Iterable[str]) -> list[str]:
+def helpers(used: set[str]) -> list[str]:
     """Texts of the helpers and of what they call, callees first."""
-    done: dict[str, str] = {}
-
-    def add(name: str) -> None:
-        if name in done:
-            return
-        if name == "table":
-            done[name] = tanh_table()
-            return
-        text, calls = HELPERS[name]
-        for other in calls:
-            add(other)
-        done[name] = text.strip("\n")
-
-    for name in HELPERS:
-        if name in used:
-            add(name)
-    return list(done.values())
+    head, *functions = kernel("point_dsp.h").split("\n\n")[1:]
+    named = {m[1]: text for text in functions if (m := re.search(r"GATECELL_INLINE \w+ (\w+)\(", text))}
+    wanted = set(used)
+    for name in reversed(named):
+        if name in wanted:
+            wanted |= {other for other in named if re.search(rf"\b{other}\(", named[name])}
+    out = [head] if wanted & set(named) else []
+    out += [tanh_table()] if "chord" in wanted else []
+    return [*out, *(t for n, t in named.items() if n in wanted), *(t for n, t in HELPERS.items() if n in wanted)]
 
 
 def tanh_table() -> str:
@@ -147,14 +71,14 @@ static inline const {weight}_t *{name}(const {weight}_t *w, const {argument}_t *
     return name, text
 
 
-def kernel_text() -> str:
-    """firmware/kernels/dot_dsp.h, to stand inside a model."""
+def kernel(name: str) -> str:
+    """A file of firmware/kernels, to stand inside a model.  FileNotFoundError: neither the package nor its source tree has it."""
     package = Path(__file__).resolve().parents[1]
     for folder in (package / "firmware", package.parents[1] / "firmware"):
-        file = folder / "kernels" / "dot_dsp.h"
+        file = folder / "kernels" / name
         if file.is_file():
             return file.read_text().strip()
-    raise FileNotFoundError(f"firmware/kernels/dot_dsp.h stands neither in {package} nor in its source tree")
+    raise FileNotFoundError(f"firmware/kernels/{name} stands neither in {package} nor in its source tree")
 
 
 def array(ctype: str, name: str, values: Sequence[Any], width: int = 120) -> str:
