@@ -36,15 +36,14 @@ template <class R> INLINE void fill(R *from, R *to, R value) {
 #include "integer.inl"
 
 template <class R> void function(int32_t op, int64_t n, const void *from, void *to) {
-  Loop loop;
-  loop.code.push_back({op, 1, {0, 0, 0}});
+  const Instruction call = {op, 1, {0, 0, 0}};
   R x[16], y[16];
   const Register<R> reg[2] = {{x, 0}, {y, 0}};
   for (int64_t i = 0; i < n; i += 16) {
     const auto k = static_cast<size_t>(least(16, n - i));
     fill(x, x + 16, R(0));
     std::memcpy(x, static_cast<const R *>(from) + i, k * sizeof(R));
-    interpret<R>(loop, reg, 1, 16);
+    interpret<R>(&call, 1, reg, 1, 16);
     std::memcpy(static_cast<R *>(to) + i, y, k * sizeof(R));
   }
 }

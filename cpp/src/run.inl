@@ -14,9 +14,10 @@ template <class R> using Step = void (*)(const Register<R> *, int64_t rows, int6
 template <class R> Step<R> compiled(int32_t) { return nullptr; }  // only float32 has compiled steps
 template <> Step<float> compiled<float>(int32_t step) { return step < 0 ? nullptr : STEPS[step].run; }
 
-template <class R> void interpret(const Loop &loop, const Register<R> *reg, int64_t rows, int64_t units) {
+template <class R> void interpret(const Instruction *code, size_t n, const Register<R> *reg, int64_t rows, int64_t units) {
   using V = typename Of<R>::V;
-  for (const Instruction &i : loop.code) {
+  for (const Instruction *p = code; p < code + n; p++) {
+    const Instruction &i = *p;
     const Register<R> d = reg[i.dst], a = reg[i.src[0]], b = reg[i.src[1]], c = reg[i.src[2]];
     const auto each = [&](auto f) __attribute__((always_inline)) {
       for (int64_t m = 0; m < rows; m++)
@@ -123,7 +124,7 @@ template <class R> class Runner {
         if (step)
           step(reg, m, n * 16);
         else
-          interpret<R>(loop, reg, m, n * 16);
+          interpret<R>(loop.code.data(), loop.code.size(), reg, m, n * 16);
         b += m;
       }
     }
