@@ -19,8 +19,8 @@ CENTRAL_DIFFERENCE = 1e-7
 """Central difference with step 1e-5 in float64, relative: its truncation (1e-10 times a third derivative) plus 1e-16 / 1e-5 of rounding."""
 
 OPTIMISER_STEP = 2e-6
-"""An optimiser's parameters against torch's after 30 float32 steps, relative (to 1 at least): another order of the same dozen operations, 2^-24 each,
-accumulated; and Adam's first steps divide by small numbers, alike on both sides."""
+"""An optimiser's parameters against torch's after 30 float32 steps, relative (to 1 at least): a dozen operations in another order,
+2^-24 each, accumulated; and Adam's first steps divide by small numbers, alike on both sides."""
 
 SCHEDULE = 1e-12
 """A schedule's rate against torch's, relative to the initial rate: float64, the same formulas in another order, 60 steps."""
@@ -35,7 +35,7 @@ TORCH_RATIO = 1.5
 """A float32 layer's distance from the float64 run, in torch's own distance from it: ours may round elsewhere, but not worse in kind."""
 
 TORCH_FLOOR = 1.2e-7
-"""A layer of one unit has too few numbers for a ratio: by luck torch's are exact. One step of float32, 2^-23 of the largest value, is fine."""
+"""A layer of one unit has too few numbers for a ratio: torch's may be exact by luck. One step of float32, 2^-23 of the largest value."""
 
 TORCH_FORWARD = 3e-6
 """Outputs and states against torch in float64, relative: float32 over up to 20 steps and three layers."""

@@ -5,11 +5,11 @@ Not here: recurrent layers' numbers (test_torch_parity.py), bad input (test_erro
 
 import copy
 
-import budgets
 import numpy as np
 import pytest
 import torch
 
+import budgets
 import gatecell
 from gatecell import nn
 from gatecell.tensor.tensor import Tensor
@@ -174,7 +174,8 @@ def test_standardize(rng):
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, np.int8, np.int64, np.uint8, np.bool_])
 def test_numpy_input_of_any_real_dtype_becomes_the_modules(dtype, rng):
     x = (rng.standard_normal((4, 2, 3)) * 3).astype(dtype)
-    for module in (nn.Linear(3, 2), nn.LSTM(3, 2), nn.Sequential(nn.Linear(3, 4), nn.GRU(4, 2)), nn.LayerNorm(3), nn.Standardize(1.0, 2.0)):
+    stack = nn.Sequential(nn.Linear(3, 4), nn.GRU(4, 2))
+    for module in (nn.Linear(3, 2), nn.LSTM(3, 2), stack, nn.LayerNorm(3), nn.Standardize(1.0, 2.0)):
         for to in (np.float32, np.float64):
             result, want = module.to(to)(x), module(Tensor(x.astype(to)))
             result, want = (r[0] if isinstance(r, tuple) else r for r in (result, want))
@@ -216,7 +217,8 @@ class Shared(nn.Module):
 
 def test_shared_parts_count_once_and_are_stored_under_each_name():
     m = Shared()
-    assert [n for n, _ in m.named_parameters()] == ["scale", "a.weight", "a.bias", *(f"layers.{i}.{n}" for i in range(2) for n in ("weight", "bias"))]
+    in_list = [f"layers.{i}.{n}" for i in range(2) for n in ("weight", "bias")]
+    assert [n for n, _ in m.named_parameters()] == ["scale", "a.weight", "a.bias", *in_list]
     assert sum(p.numel() for p in m.parameters()) == 3 + 3 * 12
     assert set(m.state_dict()) == {n for n, _ in m.named_parameters()} | {"tied", "b.weight", "b.bias", "seen"}
     assert {n for n, _ in m.named_buffers()} == {"seen", "scratch"}
@@ -292,7 +294,8 @@ def test_containers(rng):
 def test_recurrent_is_what_the_names_stand_for(rng):
     x = rng.standard_normal((5, 2, 3)).astype(np.float32)
     for named in (nn.LSTM(3, 4, 2, bidirectional=True), nn.GRU(3, 4), nn.GRU(3, 4, reset_after=False), nn.RNN(3, 4, nonlinearity="relu")):
-        general = nn.Recurrent(cell=named.cell.name, input_size=3, hidden_size=4, num_layers=named.num_layers, bidirectional=named.bidirectional)
+        options = {"num_layers": named.num_layers, "bidirectional": named.bidirectional}
+        general = nn.Recurrent(cell=named.cell.name, input_size=3, hidden_size=4, **options)
         general.load_state_dict(named.state_dict())
         np.testing.assert_array_equal(general(x)[0].data, named(x)[0].data)
         assert repr(general).startswith(f"Recurrent('{named.cell.name}', 3, 4")
@@ -361,8 +364,8 @@ def test_the_seed_fixes_initial_weights():
 
 INITS = {
     "uniform_": {"a": -2.0, "b": 5.0}, "normal_": {"mean": 3.0, "std": 2.0}, "constant_": {"val": 2.5}, "zeros_": {}, "ones_": {},
-    "xavier_uniform_": {"gain": 2.0}, "xavier_normal_": {}, "kaiming_uniform_": {"a": 0.3}, "kaiming_normal_": {"mode": "fan_out", "nonlinearity": "relu"},
-    "orthogonal_": {"gain": 3.0},
+    "xavier_uniform_": {"gain": 2.0}, "xavier_normal_": {}, "kaiming_uniform_": {"a": 0.3},
+    "kaiming_normal_": {"mode": "fan_out", "nonlinearity": "relu"}, "orthogonal_": {"gain": 3.0},
 }  # fmt: skip
 
 

@@ -1,10 +1,10 @@
 """Optimisers and schedules against torch, step by step. Not here: training of networks (test_torch_parity.py), clipping (test_nn.py)."""
 
-import budgets
 import numpy as np
 import pytest
 import torch
 
+import budgets
 from gatecell import optim
 from gatecell.optim import lr_scheduler
 from gatecell.optim.optimizer import PIECE

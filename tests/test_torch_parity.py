@@ -5,12 +5,12 @@ Not here: layers without a recurrence (test_nn.py), whole programs (test_program
 
 import itertools
 
-import budgets
 import numpy as np
 import pytest
-import textbook
 import torch
 
+import budgets
+import textbook
 from gatecell import nn, optim
 from gatecell.tensor.tensor import Tensor
 
@@ -20,10 +20,10 @@ T, B = 20, 3
 
 torch.set_num_threads(1)  # two pools of threads that wait by spinning, on two cores, cost ten times the work
 
-CASES = [
-    pytest.param(cell, layers, bidirectional, size, bias, id=f"{cell}-{layers}-{'bi-' * bidirectional}I{size[0]}H{size[1]}{'' if bias else '-nobias'}")
-    for cell, layers, bidirectional, size, bias in itertools.product(CELLS, (1, 2, 3), (False, True), SIZES, (True, False))
-]
+CASES = {
+    f"{cell}-{layers}-{'bi-' * both}I{size[0]}H{size[1]}{'' if bias else '-nobias'}": (cell, layers, both, size, bias)
+    for cell, layers, both, size, bias in itertools.product(CELLS, (1, 2, 3), (False, True), SIZES, (True, False))
+}
 
 
 def make(cell, input_size, hidden_size, rng, **options):
@@ -85,7 +85,7 @@ def problem(cell, input_size, hidden_size, layers, bidirectional, batch_first, r
     return x, states, [rng.standard_normal(s).astype(np.float32) for s in shapes]
 
 
-@pytest.mark.parametrize(("cell", "layers", "bidirectional", "size", "bias"), CASES)
+@pytest.mark.parametrize(("cell", "layers", "bidirectional", "size", "bias"), CASES.values(), ids=CASES)
 def test_outputs_states_and_gradients(cell, layers, bidirectional, size, bias, rng):
     batch_first = bool(rng.integers(2))
     ours, theirs, exact = make(cell, *size, rng, num_layers=layers, bidirectional=bidirectional, bias=bias, batch_first=batch_first)
@@ -100,7 +100,7 @@ def test_outputs_states_and_gradients(cell, layers, bidirectional, size, bias, r
     assert largest <= budgets.TORCH_FORWARD
     assert typical <= max(budgets.TORCH_RATIO * distances(torchs, want)[1], budgets.TORCH_FLOOR if size[1] == 1 else 0)
     assert my_grads.keys() == want_grads.keys()
-    # Relative to the array's largest; with a single unit a bias's gradient is one sum that may cancel to nothing: then to the largest of all.
+    # Relative to the array's largest; with one unit a gradient can be a single sum that cancels to nothing: then to the largest of all.
     largest = max(np.abs(g).max() for g in want_grads.values()) if size[1] == 1 else 0
     for name, g in want_grads.items():
         assert my_grads[name].dtype == np.float32
@@ -126,9 +126,10 @@ def test_no_states_given_no_batch_and_one_step(cell, batch_first, rng):
     ours, theirs, _ = make(cell, 5, 6, rng, num_layers=2, bidirectional=True, batch_first=batch_first)
     for shape in ((4, 3, 5), (7, 5), (1, 1, 5), (1, 5)):
         x = rng.standard_normal(shape).astype(np.float32)
-        states = [rng.standard_normal((4, 6) if len(shape) == 2 else (4, shape[0 if batch_first else 1], 6)).astype(np.float32)] * (1 + (cell == "lstm"))
+        rows = (4, 6) if len(shape) == 2 else (4, shape[0 if batch_first else 1], 6)
+        states = [rng.standard_normal(rows).astype(np.float32) for _ in range(1 + (cell == "lstm"))]
         for hx in (None, states):
-            give = [None if hx is None else tuple(map(f, hx)) if cell == "lstm" else f(hx[0]) for f in (Tensor, torch.tensor)]
+            give = [hx and (tuple(map(leaf, hx)) if cell == "lstm" else leaf(hx[0])) for leaf in (Tensor, torch.tensor)]
             for a, b in zip(flat(ours(Tensor(x), give[0])), flat(theirs(torch.tensor(x), give[1])), strict=True):
                 assert tuple(a.shape) == tuple(b.shape)
                 assert distances([numpy(a)], [numpy(b)])[0] <= budgets.TORCH_FORWARD
@@ -196,7 +197,9 @@ def test_dropout_acts_between_layers_while_training(rng):
     np.testing.assert_allclose(got, want, rtol=0, atol=budgets.TORCH_FORWARD, err_msg="all dropped: the second layer sees zeros")
 
 
-@pytest.mark.parametrize(("layers", "bidirectional", "size"), [(1, False, (13, 50)), (2, False, (70, 129)), (3, True, (13, 50)), (1, True, (3, 1))])
+@pytest.mark.parametrize(
+    ("layers", "bidirectional", "size"), [(1, False, (13, 50)), (2, False, (70, 129)), (3, True, (13, 50)), (1, True, (3, 1))]
+)
 @pytest.mark.parametrize("cell", CELLS)
 def test_a_hundred_adam_steps_with_clipping(cell, layers, bidirectional, size, rng):
     ours, theirs, _ = make(cell, *size, rng, num_layers=layers, bidirectional=bidirectional)

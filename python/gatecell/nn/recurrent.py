@@ -61,9 +61,9 @@ class _Cells(Module):
         dtype = self.dtype
         given = (hx,) if isinstance(hx, (Tensor, np.ndarray)) else hx
         if not isinstance(given, (tuple, list)):
-            raise TypeError(f"initial states: wanted {_listed(names)}, got {type(hx).__name__}")
+            raise TypeError(f"initial states: wanted {', '.join(names)}, got {type(hx).__name__}")
         if len(given) != len(names):
-            raise ValueError(f"initial states: wanted {len(names)} ({_listed(names)}), got {len(given)}")
+            raise ValueError(f"initial states: wanted {len(names)} ({', '.join(names)}), got {len(given)}")
         states = {}
         for name, value in zip(names, given, strict=True):
             states[name] = to_tensor(value, dtype, f"initial state {name}")
@@ -222,7 +222,3 @@ def _lengths(value: Any, batch: int, time: int) -> npt.NDArray[np.int64] | None:
     if not ((array >= 1) & (array <= time)).all():
         raise ValueError(f"lengths: wanted 1 to {time} (T), got {array.min()} to {array.max()}")
     return None if (array == time).all() else array.astype(np.int64)
-
-
-def _listed(names: list[str]) -> str:
-    return names[0] if len(names) == 1 else f"({', '.join(names)})"
