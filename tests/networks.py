@@ -1,9 +1,10 @@
-"""Networks that tests of the step graph, of streaming and of files share: each with a shape of input and what its graph is to hold.  No test."""
+"""Networks that tests of the step graph, of streaming and of files share, each with its input and what its graph is to hold.  No test."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Callable
+from typing import Any
 
 import numpy as np
 
@@ -29,7 +30,7 @@ class Of(nn.Module):
 
 @dataclass(frozen=True)
 class Network:
-    """make() a fresh model; `features` of its input (0: the axis is missing; "tokens": whole numbers below 9); the operations of its graph."""
+    """make() a fresh model; `features` it reads (0: without the axis; "tokens": whole numbers below 9); the operations of its graph."""
 
     make: Callable[[], nn.Module]
     features: Any

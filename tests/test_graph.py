@@ -4,6 +4,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import budgets
 import gatecell as gc
@@ -43,6 +45,47 @@ def test_every_cell(cell, batch_first, rng):
     x = rng.normal(size=(4, 7, 3)).astype(np.float32)
     y = np.asarray(layer(gc.tensor(x))[0])
     np.testing.assert_allclose(forward(graph, x), y, rtol=0, atol=budgets.STEP_GRAPH * max(1, np.abs(y).max()))
+
+
+@st.composite
+def stacks(draw):
+    """A random Sequential-like model, what it reads, whether every step or the last is wanted, and where its batch is."""
+    size = features = draw(st.integers(1, 5))
+    batch_first, last, layers = draw(st.booleans()), draw(st.booleans()), []
+    for _ in range(draw(st.integers(1, 4))):
+        new = draw(st.integers(1, 5))
+        kind = draw(st.sampled_from(["cell", "linear", "tanh", "standardize", "dropout"]))
+        if kind == "cell":
+            layers.append(nn.Recurrent(draw(st.sampled_from(list(gc.cells))), size, new, bias=draw(st.booleans()), batch_first=batch_first))
+            size = new
+        elif kind == "linear":
+            layers.append(nn.Linear(size, new))
+            size = new
+        else:
+            scale = np.linspace(0.5, 2, size)
+            layers.append(nn.Tanh() if kind == "tanh" else nn.Dropout() if kind == "dropout" else nn.Standardize(scale - 1, scale))
+
+    def run(m, x):
+        x = x * 1.0
+        for layer in layers:
+            y = layer(x)
+            x = y[0] if isinstance(y, tuple) else y
+        return (x[:, -1] if batch_first else x[-1]) if last and any(isinstance(layer, nn.Recurrent) for layer in layers) else x
+
+    model = Of(run, **{f"layer{i}": layer for i, layer in enumerate(layers)})
+    model.input_size = features
+    return model, features, batch_first
+
+
+@settings(max_examples=60)
+@given(case=stacks(), batch=st.integers(1, 4), steps=st.integers(1, 6), seed=st.integers(0, 2**32 - 1))
+def test_random_stacks(case, batch, steps, seed):
+    model, features, batch_first = case
+    x = np.random.default_rng(seed).normal(size=(batch, steps, features) if batch_first else (steps, batch, features)).astype(np.float32)
+    graph = trace(model)
+    if any(s.op == "recurrence" for s in graph.steps):
+        y = model.eval()(gc.tensor(x)).detach().numpy()
+        np.testing.assert_allclose(forward(graph, x), y, rtol=0, atol=budgets.STEP_GRAPH * max(1, np.abs(y).max()))
 
 
 def test_parameters_have_the_names_of_the_state_dict_and_are_copies():
@@ -141,7 +184,7 @@ REFUSED = {
     "random": (seq(lambda m, x: m.rnn(x)[0] * gc.rand(1)), "values of constant.0"),
     "kept from call to call": (Keeps, "values of constant.0"),
     "by the length": (seq(lambda m, x: m.rnn(x)[0] * 2 if x.shape[1] > 6 else m.rnn(x)[0]), "rows and steps are other"),
-    "a fixed length": (seq(lambda m, x: m.rnn(x.reshape(-1, 11, 3))[0]), "but not of"),
+    "a fixed length": (seq(lambda m, x: m.rnn(x.reshape(-1, 11, 3))[0]), "runs once, but not again on"),
     "no output": (seq(lambda m, x: None), "return a Tensor"),
     "a mapping": (seq(lambda m, x: {"y": m.rnn(x)[0]}), "return a Tensor"),
     "the input": (seq(lambda m, x: x), "the input itself"),
@@ -177,7 +220,10 @@ GRAPH = StepGraph(
         Step("y", "linear", ("h",), 3, weights={"weight": "weight", "bias": "bias"}),
     ),
     (State("h", "h", 4, None),),
-    {k: np.zeros(s, np.float32) for k, s in {"mean": 2, "std": 2, "W": (12, 2), "R": (12, 4), "weight": (3, 4), "bias": 3, "h0": 4}.items()},
+    {
+        name: np.zeros(shape, np.float32)
+        for name, shape in {"mean": 2, "std": 2, "W": (12, 2), "R": (12, 4), "weight": (3, 4), "bias": 3, "h0": 4}.items()
+    },
 )
 
 

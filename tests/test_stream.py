@@ -1,4 +1,4 @@
-"""Streaming: the same numbers as forward, the state kept, set and forgotten, bad input.  Not here: which models can stream (test_graph.py)."""
+"""Streaming: the numbers of forward, the state kept, set and forgotten, bad input.  Not here: which models can stream (test_graph.py)."""
 
 import numpy as np
 import pytest

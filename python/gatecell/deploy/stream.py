@@ -14,6 +14,7 @@ from ..tensor.dtypes import Array
 from ..tensor.tensor import Tensor
 from .axes import BATCH, FEATURE, TIME
 from .graph import Step, StepGraph, evaluate
+from .quantized import QuantizedModel
 from .trace import trace
 
 
@@ -22,8 +23,12 @@ class Stream:
 
     model: a Module whose forward maps a sequence to an output per step, or to one from the last step (then `step` gives, at every step,
     what forward would give if the sequence ended there).  Its weights are copied: later training does not change the stream.
+    Of a quantised model, its `stream`: the same calls, computed in integers.
     TypeError, ValueError: no Module, batch below 1.  Unsupported: a model that cannot run step by step, and why.
     """
+
+    def __new__(cls, model: Module | StepGraph | QuantizedModel, batch: int = 1) -> Any:
+        return model.stream(batch) if isinstance(model, QuantizedModel) else super().__new__(cls)
 
     def __init__(self, model: Module | StepGraph, batch: int = 1) -> None:
         if isinstance(batch, bool) or not isinstance(batch, (int, np.integer)):

@@ -18,9 +18,10 @@ from ..tensor.dtypes import Array
 from ..tensor.tensor import Tensor
 from .axes import BATCH, FEATURE, TIME
 from .graph import INPUT, Input, State, Step, StepGraph, check, evaluate
+from .layout import arranged, timed
 from .lowering import Lowering, TimeFirst
 
-PRIMES = (2, 3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47)
+PRIMES = (2, 3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47, 53, 59, 61, 67, 71, 73, 79, 83, 89, 97)
 """Rows and steps are lengths that no weight has, so that no size is taken for another."""
 TOLERANCE = {"f4": 1e-3, "f8": 1e-9}
 """Streaming against forward, relative to the largest output: other orders of sums, over a dozen steps; a wrong graph is off by far more."""
@@ -54,14 +55,15 @@ def _trace(model: Module) -> StepGraph:
     spec, x, y = _first_run(model, (rows, many), rng)
     graph, spec = _lower(model, spec, x, y)
     lengths = (other_rows, few) if graph.input.axes[0] == BATCH else (few, other_rows)
-    x = _sequence(graph.input, lengths, rng, graph, x.dtype)
     try:
+        x = _sequence(graph.input, lengths, rng, graph, x.dtype)
+        again, _ = _lower(model, spec, x, _run(model, x))
+        x = _sequence(graph.input, (rows, many), rng, graph, x.dtype)
         y = _run(model, x)
     except Unsupported:
         raise
     except Exception as e:
-        raise Unsupported(f"forward runs on an input of {(rows, many)}, but not of {lengths}: {type(e).__name__}: {e}") from e
-    again, _ = _lower(model, spec, x, y)
+        raise Unsupported(f"forward runs once, but not again on {x.shape}: {type(e).__name__}: {e}") from e
     if difference := graph.same_as(again):
         raise Unsupported(f"forward does something else when rows and steps are other in number, or when called again: {difference}")
     try:
@@ -159,24 +161,13 @@ def _compare(graph: StepGraph, x: Array, y: Array) -> None:
 
 def forward(graph: StepGraph, x: Array) -> Array:
     """The whole sequence in the model's layout, step by step through `evaluate`: the definition, slow on purpose."""
-    axes = graph.input.axes
-    timed = np.moveaxis(x, (axes.index(TIME), axes.index(BATCH)), (0, 1)).reshape(x.shape[axes.index(TIME)], x.shape[axes.index(BATCH)], -1)
-    states = graph.start(timed.shape[1])
+    rows, bare = timed(graph.input, x)
+    states = graph.start(rows.shape[1])
     outputs = []
-    for xt in timed:
+    for xt in rows:
         y, states = evaluate(graph, xt, states)
         outputs.append(y)
-    return arrange(graph, np.stack(outputs))
-
-
-def arrange(graph: StepGraph, y: Array) -> Array:
-    """Outputs (T, B, n) in the model's layout."""
-    own = [TIME, BATCH, FEATURE]
-    if not graph.output.every_step:
-        y, own = y[-1], own[1:]
-    if FEATURE not in graph.output.axes:
-        y, own = y[..., 0], own[:-1]
-    return np.transpose(y, [own.index(a) for a in graph.output.axes])
+    return arranged(graph.output, np.stack(outputs), bare)
 
 
 def tidy(graph: StepGraph) -> StepGraph:

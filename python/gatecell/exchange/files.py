@@ -13,6 +13,7 @@ import numpy as np
 from ..deploy.graph import StepGraph, check
 from ..deploy.model import GraphModel
 from ..deploy.plain import pack, unpack
+from ..deploy.quantized import QuantizedModel
 from ..deploy.trace import trace
 from ..errors import Unsupported
 from ..nn import Module
@@ -21,15 +22,19 @@ from .container import PathLike, read, write
 
 VERSION = 1
 """Of what the description says; a file of another version is refused."""
-GRAPH, WEIGHTS = "step graph", "weights"
+GRAPH, INTEGER, WEIGHTS = "step graph", "integer model", "weights"
 
 
-def save(model: Module, path: PathLike) -> None:
-    """Write a Module with its step graph, so that `load` needs no class of yours; the old file stays whole until the new one is.
+def save(model: Module | QuantizedModel, path: PathLike) -> None:
+    """Write a Module with its step graph, or a quantised model, so that `load` needs no class of yours.
 
+    The old file stays until the new one is whole.
     A model that cannot run step by step is saved as weights alone, with the reason; `load_state` reads them.
     TypeError: no model.  OSError: the folder cannot be written.
     """
+    if isinstance(model, QuantizedModel):
+        write(path, model.to_arrays(), {"version": VERSION, "kind": INTEGER})
+        return
     if not isinstance(model, Module):
         raise TypeError(f"save: a Module or a quantised model wanted, got {type(model).__name__}")
     arrays: dict[str, Array] = {name: t.data for name, t in model.state_dict().items()}
@@ -46,8 +51,9 @@ def save(model: Module, path: PathLike) -> None:
     write(path, arrays, info)
 
 
-def load(path: PathLike) -> Module:
-    """The model of a file: a Module that predicts, trains on, streams, quantises, exports and saves as the one that was saved.
+def load(path: PathLike) -> Module | QuantizedModel:
+    """The model of a file: a Module that predicts, trains on, streams, quantises, exports and saves as the one that was saved did; or a
+    quantised model.
 
     ValueError, before anything is built: a truncated, damaged or foreign file, another version, arrays or steps that do not fit together,
     cells that are not registered; and a file of weights alone, with the reason why there is no more.
@@ -59,10 +65,10 @@ def load(path: PathLike) -> Module:
         raise ValueError(f"{path}: a file of version {VERSION} wanted, got {version!r}")
     if (kind := info.get("kind")) == WEIGHTS:
         raise ValueError(f"{path}: weights without a step graph, because {info.get('reason')}; load_state gives them")
-    if kind != GRAPH:
-        raise ValueError(f"{path}: a {GRAPH} wanted, got {kind!r}")
+    if kind not in (GRAPH, INTEGER):
+        raise ValueError(f"{path}: a {GRAPH} or {INTEGER} wanted, got {kind!r}")
     try:
-        return _graph_model(arrays, info)
+        return _graph_model(arrays, info) if kind == GRAPH else QuantizedModel.from_arrays(arrays)
     except ValueError as e:
         raise ValueError(f"{path}: {e}") from None
 
