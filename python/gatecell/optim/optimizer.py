@@ -15,9 +15,10 @@ Array = npt.NDArray[Any]
 Group = dict[str, Any]
 State = dict[str, Any]
 
-# Elements updated at a time. A rule makes about 12 passes over its arrays; 16 Ki float32 of parameter, gradient, two moments and two
-# temporaries are 384 KiB, which a second-level cache holds, while a pass is still long beside the 0.5 us that NumPy takes to begin it.
-PIECE = 1 << 14
+# Elements updated at a time. A rule makes about 12 passes over its arrays; 32 Ki float32 of parameter, gradient, two moments and two
+# temporaries are 768 KiB, which a second-level cache of 1 MiB holds, while a pass is still long beside the 0.5 us that NumPy takes to
+# begin it. Measured for Adam on 4 Mi elements: 8 Ki 8.3 ms, 32 Ki 5.5 ms, 64 Ki 5.3 ms, all at once 6.3 ms.
+PIECE = 1 << 15
 
 
 class Optimizer:
