@@ -63,7 +63,10 @@ format: .venv/installed-dev
 	$(BIN)/ruff check --fix .
 
 generate: .venv/installed-dev
-	$(BIN)/python -m gatecell.emit
+	PYTHONPATH=python $(BIN)/python -m gatecell.emit
+	$(MAKE) --no-print-directory .venv/installed-dev
+	$(BIN)/python docs/picture.py
+	$(BIN)/python docs/tables.py
 
 clean:
 	rm -rf .venv build out .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -20,6 +20,7 @@ from timing import Time, in_turns
 
 import gatecell
 
+README, MARK = Path(__file__).with_name("README.md"), "<!-- what follows is written by run.py --readme -->"
 AGREE = {"y": 1e-5}
 """Largest distance from torch's result, relative to its largest entry; float32 over up to 100 steps and two layers."""
 AGREE_GRADIENT = 2e-5
@@ -43,8 +44,12 @@ class Report:
     """Prints a table as its rows arrive, and keeps them for JSON."""
 
     def __init__(self, turns: int, seconds: float) -> None:
-        self.turns, self.seconds, self.rows = turns, seconds, []
+        self.turns, self.seconds, self.rows, self.lines = turns, seconds, [], []
         self.meter = peak.Meter()
+
+    def say(self, line: str) -> None:
+        print(line, flush=True)
+        self.lines.append(line)
 
     def row(self, work: str, shape: Shape, rivals: dict[str, peers.Rival], flops: float, goal: float | None) -> None:
         distance = compared(rivals)
@@ -54,17 +59,18 @@ class Report:
         cells = [f"{shape!s:<26}", *(self.cell(t, shape, flops) for t in times.values()), *[""] * (3 - len(times))]
         part = flops / own / highest
         cells.append(f"{torchs / own:.2f}x" + (f" (goal {goal:.1f}x{'' if torchs / own >= goal else ', MISSED'})" if goal else ""))
-        print("| " + " | ".join(cells) + f" | {part:.2f} |", flush=True)
+        self.say("| " + " | ".join(cells) + f" | {part:.2f} |")
         seconds = {name: {"seconds": t.seconds, "spread": t.spread} for name, t in times.items()}
         self.rows.append({"work": work, "shape": str(shape), "flops": flops, "distance": distance, "fma": highest, **seconds})
 
     def cell(self, time: Time, shape: Shape, flops: float) -> str:
         """GFLOP/s for batches; microseconds where somebody waits for one sequence or step."""
-        rate = f"{flops / time.seconds / 1e9:.0f} GF" if shape.B > 1 else f"{time.seconds * 1e6:.3g} us"
+        microseconds = time.seconds * 1e6
+        rate = f"{flops / time.seconds / 1e9:.0f} GF" if shape.B > 1 else f"{microseconds:,.{0 if microseconds >= 100 else 1}f} us"
         return f"{rate} ±{time.spread * 100:.0f} %"
 
     def head(self, title: str) -> None:
-        print(f"\n**{title}**\n\n| network | gatecell | torch | onnxruntime | over torch | of peak |\n|---|---|---|---|---|---|")
+        self.say(f"\n**{title}**\n\n| network | gatecell | torch | onnxruntime | over torch | of peak |\n|---|---|---|---|---|---|")
 
 
 def main() -> int:
@@ -73,15 +79,16 @@ def main() -> int:
     parser.add_argument("--work", choices=["forward", "training", "step"], action="append", help="this kind alone; may be repeated")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--json", type=Path, help="keep the figures here")
+    parser.add_argument("--readme", action="store_true", help="put the tables into bench/README.md")
     options = parser.parse_args()
     peers.use_threads(options.threads)
 
-    limits = peak.measure()
-    print(peak.show(limits))
-    versions = {module.__name__: module.__version__ for module in (gatecell, torch, onnxruntime, np)}
-    print(f"{', '.join(f'{k} {v}' for k, v in versions.items())}; gatecell uses {gatecell.cpu()}; threads: {options.threads}")
-
     report = Report(*((5, 0.03) if options.quick else (15, 0.1)))
+    limits = peak.measure()
+    report.say(f"{peak.show(limits)}.")
+    versions = {module.__name__: module.__version__ for module in (gatecell, torch, onnxruntime, np)}
+    report.say(f"{', '.join(f'{k} {v}' for k, v in versions.items())}; gatecell uses {gatecell.cpu()}; threads: {options.threads}.")
+
     chosen = lambda shapes: [s for s in shapes if not options.quick or s in QUICK]
     wanted = options.work or ["forward", "training", "step"]
     if "forward" in wanted:
@@ -100,6 +107,9 @@ def main() -> int:
         kept = {"machine": peak.processor(), "limits": limits, "versions": versions, "threads": options.threads, "rows": report.rows}
         options.json.parent.mkdir(parents=True, exist_ok=True)
         options.json.write_text(json.dumps(kept, indent=1) + "\n")
+    if options.readme:
+        head, _ = README.read_text().split(MARK)
+        README.write_text(head + MARK + "\n" + "\n".join(report.lines) + "\n")
     return 0
 
 

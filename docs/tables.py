@@ -1,0 +1,88 @@
+"""Writes the tables of README.md that follow from the code: `python docs/tables.py [--check]`.
+
+Each cell of a table is the outcome of doing the thing; where it cannot be done the note is gatecell.Unsupported's own sentence.
+Not here: figures that depend on the machine or on training (bench/, `gatecell demo`).
+"""
+
+import argparse
+import re
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+import gatecell
+from gatecell.cells import CLASSIC, Cell
+from gatecell.tensor import engine
+
+README = Path(__file__).resolve().parent.parent / "README.md"
+BEGIN, END = "<!-- cells x backends: written by docs/tables.py -->", "<!-- end -->"
+I, H, T = 3, 4, 120
+
+
+def compiled(cell: Cell) -> str:
+    """Whether the core has generated SIMD steps for every loop of the cell, forward and backward, or interprets its program."""
+    kernel = engine.kernel(cell)
+    counts = [plan.core.steps for plan in (kernel.infer, kernel.train, kernel.back)]
+    return "yes" if all(have == loops for have, loops in counts) else "interpreted"
+
+
+def backends(model: gatecell.nn.Module, folder: Path) -> dict[str, Callable[[], object]]:
+    """Column -> what has to work."""
+    x = np.random.default_rng(0).normal(size=(T, 1, I)).astype(np.float32)
+    integers = lambda scheme: gatecell.export_c(gatecell.quantize(model, x, scheme), folder, name="model").run(x)
+    return {
+        "trains": lambda: model(x)[0].sum().backward(),
+        "streams": lambda: gatecell.Stream(model).step(x[0]),
+        "float C": lambda: gatecell.export_c(model, folder, name="model").run(x),
+        "w8a8 C": lambda: integers("w8a8"),
+        "w8a16 C": lambda: integers("w8a16"),
+    }
+
+
+def table() -> str:
+    """Markdown: a row for each registered cell, then the ways of stacking layers, with a classic cell."""
+    cells = list(gatecell.cells.values())
+    rows = [(c.title, c.source, compiled(c), gatecell.nn.Recurrent(c.name, I, H)) for c in cells]
+    name = CLASSIC[-1].name
+    rows.append(("any of them, in layers", "", "yes", gatecell.nn.Recurrent(name, I, H, num_layers=2)))
+    both = gatecell.nn.Recurrent(name, I, H, bidirectional=True)
+    rows.append(("any of them, in both directions", "Schuster & Paliwal 1997", "yes", both))
+    notes: list[str] = []
+    lines = []
+    with tempfile.TemporaryDirectory() as folder:
+        for title, source, steps, model in rows:
+            found = []
+            columns = backends(model, Path(folder))
+            for work in columns.values():
+                try:
+                    work()
+                    found.append("yes")
+                except gatecell.Unsupported as e:
+                    why = re.sub(r" at \S+:\d+", "", str(e))  # the sentence, without the line of this file that caused it
+                    notes += [why] * (why not in notes)
+                    found.append(f"no ({notes.index(why) + 1})")
+            lines.append(f"| {title} | {source} | {steps} | {' | '.join(found)} |")
+    head = ["cell", "paper", "SIMD steps", *columns]
+    lines = [f"| {' | '.join(head)} |", "|" + "---|" * len(head), *lines]
+    return "\n".join(lines + [""] * bool(notes) + [f"({k}) {note}  " for k, note in enumerate(notes, 1)])
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--check", action="store_true", help="change nothing; exit code 1 if the README is stale")
+    options = parser.parse_args()
+    text = README.read_text()
+    before, rest = text.split(BEGIN)
+    after = rest[rest.index(END) :]
+    fresh = f"{before}{BEGIN}\n\n{table()}\n\n{after}"
+    if options.check:
+        return int(text != fresh)
+    README.write_text(fresh)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
