@@ -8,6 +8,7 @@ import pytest
 import torch
 
 import gatecell
+import pages
 from gatecell import nn, optim
 from gatecell.data import Table
 from gatecell.optim import lr_scheduler
@@ -108,6 +109,7 @@ ROWS = {
     "unknown cell": (lambda w: nn.Recurrent("lsmt", 3, 4), V, "lstm", "'lsmt'"),
     "no name of a cell": (lambda w: nn.Recurrent(5, 3, 4), T, "name or a record", "int"),
     "a projection that the cell lacks": (lambda w: nn.LSTM(3, 4, proj_size=2), gatecell.Unsupported, "proj_size=2", "projection"),
+    "a projection without a size": (lambda w: nn.Recurrent(pages.projected, 3, 4), V, "proj_size", "at least 1", "got 0"),
     "Linear of no outputs": (lambda w: nn.Linear(3, 0), V, "out_features", "got 0"),
     "an empty vocabulary": (lambda w: nn.Embedding(0, 3), V, "num_embeddings", "got 0"),
     "padding outside": (lambda w: nn.Embedding(4, 3, padding_idx=4), V, "row of 4", "got 4"),

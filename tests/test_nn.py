@@ -11,6 +11,7 @@ import torch
 
 import budgets
 import gatecell
+import pages
 from gatecell import nn
 from gatecell.tensor.tensor import Tensor
 
@@ -306,14 +307,17 @@ def test_recurrent_is_what_the_names_stand_for(rng):
         np.testing.assert_array_equal(*(s.data for s in states))
 
 
-@pytest.mark.parametrize("name", list(gatecell.cells))
-def test_every_registered_cell_is_a_layer(name, rng):
-    layer = nn.Recurrent(name, 3, 5, num_layers=2, bidirectional=True, batch_first=True)
+@pytest.mark.parametrize("cell", pages.EVERY, ids=lambda cell: cell.name)
+def test_every_cell_is_a_layer(cell, rng):
+    """By its name where it is registered, by its record from anywhere."""
+    proj_size = 0 if cell.axis(cell.states[0]) == "H" else 2
+    name = cell.name if cell.name in gatecell.cells else cell
+    layer = nn.Recurrent(name, 3, 5, num_layers=2, bidirectional=True, batch_first=True, proj_size=proj_size)
     x = Tensor(rng.standard_normal((2, 4, 3)).astype(np.float32), requires_grad=True)
     output, last = layer(x)
-    assert output.shape == (2, 4, 10)
+    assert output.shape == (2, 4, 2 * (proj_size or 5))
     last = last if isinstance(last, tuple) else (last,)
-    assert len(last) == len(gatecell.cells[name].states)
+    assert [s.shape for s in last] == [(4, 2, 5 if cell.axis(s) == "H" else 2) for s in cell.states]
     output.sum().backward()
     assert np.abs(x.grad.data).min() > 0
     assert all(p.grad is not None for p in layer.parameters())

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 import budgets
+import pages
 import textbook
 from gatecell import nn, optim
 from gatecell.tensor.tensor import Tensor
@@ -178,6 +179,19 @@ def test_gru_with_the_reset_gate_before_the_product(layers, bidirectional, rng):
         x = np.concatenate(outs, -1)
     np.testing.assert_allclose(output.data, x, rtol=0, atol=budgets.TORCH_DOUBLE)
     np.testing.assert_allclose(last.data, np.stack(ends), rtol=0, atol=budgets.TORCH_DOUBLE)
+
+
+@pytest.mark.filterwarnings("ignore:LSTM with projections")  # torch tells of its slow path
+def test_a_projected_output(rng):
+    options = {"num_layers": 2, "bidirectional": True, "proj_size": 3}
+    theirs = torch.nn.LSTM(5, 7, **options)
+    ours = nn.Recurrent(pages.projected, 5, 7, **options)
+    ours.load_state_dict(theirs.state_dict())
+    x = rng.standard_normal((6, 2, 5)).astype(np.float32)
+    states = [rng.standard_normal((4, 2, n)).astype(np.float32) for n in (3, 7)]
+    for a, b in zip(flat(ours(x, states)), flat(theirs(torch.tensor(x), tuple(map(torch.tensor, states)))), strict=True):
+        assert tuple(a.shape) == tuple(b.shape)
+        assert distances([numpy(a)], [numpy(b)])[0] <= budgets.TORCH_FORWARD
 
 
 def test_dropout_acts_between_layers_while_training(rng):

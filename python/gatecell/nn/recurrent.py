@@ -32,8 +32,8 @@ class _Cells(Module):
         output_axis = record.axis(record.states[0])
         if proj_size and output_axis == "H":
             raise Unsupported(f"proj_size={proj_size}: the output of {record.name} is its hidden units, without a projection")
-        self.proj_size = proj_size and positive("proj_size", proj_size)
-        self._sizes = {"I": self.input_size, "H": self.hidden_size, **({output_axis: proj_size} if proj_size else {})}
+        self.proj_size = 0 if output_axis == "H" else positive("proj_size", proj_size)
+        self._sizes = {"I": self.input_size, "H": self.hidden_size, output_axis: self.proj_size or self.hidden_size}
         record.shapes(self._sizes)  # the record says which axis lacks a size before anything is built
         self._lengths = {name: self._sizes[record.axis(name)] for name in record.states}
         self._dtype = np.dtype(np.float32 if dtype is None else dtype)
