@@ -11,7 +11,7 @@ from .tensor.autograd import enable_grad, is_grad_enabled, no_grad, set_grad_ena
 
 # isort: off
 from .tensor.create import (
-    arange, as_tensor, bernoulli, empty, empty_like, eye, from_numpy, full, full_like, linspace, multinomial,
+    FloatTensor, LongTensor, arange, as_tensor, bernoulli, empty, empty_like, eye, from_numpy, full, full_like, linspace, multinomial,
     ones, ones_like, rand, rand_like, randint, randn, randn_like, randperm, tensor, zeros, zeros_like,
 )  # fmt: skip
 from .tensor.device import cuda, device
@@ -60,12 +60,13 @@ def __dir__() -> list[str]:
 
 __version__ = "0.1.0"
 __all__ = [
-    "Tensor", "Unsupported", "abs", "add", "allclose", "arange", "argmax", "argmin", "as_tensor", "bernoulli", "bmm", "bool", "cat",
-    "cell", "cells", "chunk", "clamp", "concat", "cos", "cuda", "device", "div", "double", "empty", "empty_like", "enable_grad",
-    "equal", "exp", "eye", "flatten", "flip", "float", "float32", "float64", "from_numpy", "full", "full_like", "get_rng_state",
-    "int16", "int32", "int64", "int8", "is_grad_enabled", "is_tensor", "isfinite", "isnan", "linspace", "log", "log_softmax",
-    "long", "manual_seed", "matmul", "max", "maximum", "mean", "min", "minimum", "mm", "mul", "multinomial", "no_grad", "ones",
-    "ones_like", "permute", "pow", "rand", "rand_like", "randint", "randn", "randn_like", "randperm", "relu", "reshape",
-    "set_grad_enabled", "set_rng_state", "sigmoid", "sin", "softmax", "split", "sqrt", "squeeze", "stack", "std", "sub", "sum",
-    "tanh", "tensor", "transpose", "uint8", "unbind", "unsqueeze", "var", "where", "zeros", "zeros_like", *_LAZY,
+    "FloatTensor", "LongTensor", "Tensor", "Unsupported", "abs", "add", "allclose", "arange", "argmax", "argmin", "as_tensor",
+    "bernoulli", "bmm", "bool", "cat", "cell", "cells", "chunk", "clamp", "concat", "cos", "cuda", "device", "div", "double",
+    "empty", "empty_like", "enable_grad", "equal", "exp", "eye", "flatten", "flip", "float", "float32", "float64", "from_numpy",
+    "full", "full_like", "get_rng_state", "int16", "int32", "int64", "int8", "is_grad_enabled", "is_tensor", "isfinite", "isnan",
+    "linspace", "log", "log_softmax", "long", "manual_seed", "matmul", "max", "maximum", "mean", "min", "minimum", "mm", "mul",
+    "multinomial", "no_grad", "ones", "ones_like", "permute", "pow", "rand", "rand_like", "randint", "randn", "randn_like",
+    "randperm", "relu", "reshape", "set_grad_enabled", "set_rng_state", "sigmoid", "sin", "softmax", "split", "sqrt", "squeeze",
+    "stack", "std", "sub", "sum", "tanh", "tensor", "transpose", "uint8", "unbind", "unsqueeze", "var", "where", "zeros",
+    "zeros_like", *_LAZY,
 ]  # fmt: skip

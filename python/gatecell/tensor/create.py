@@ -32,6 +32,16 @@ def tensor(data: Any, dtype: DType = None, requires_grad: bool = False, device: 
     return Tensor(array.astype(as_dtype(array.dtype if dtype is None else dtype), copy=False), requires_grad)
 
 
+def FloatTensor(data: Any) -> Tensor:
+    """`tensor(data, dtype=float32)`, under torch's older name."""
+    return tensor(data, dtype=float32)
+
+
+def LongTensor(data: Any) -> Tensor:
+    """`tensor(data, dtype=int64)`, under torch's older name."""
+    return tensor(data, dtype=int64)
+
+
 def _arrays(data: Any) -> Any:
     return [_arrays(d) for d in data] if isinstance(data, (list, tuple)) else data.data if isinstance(data, Tensor) else data
 

@@ -25,14 +25,17 @@ _float: TypeAlias = float
 
 
 class Tensor(Methods):
-    """data: the array; grad: accumulated gradient or None; node, index: the operation that made it and which of its results it is."""
+    """An array (shared; anything else becomes float32, as with torch.Tensor) and what the tape knows of it.
+
+    data: the array; grad: accumulated gradient or None; node, index: the operation that made it and which of its results it is.
+    """
 
     __slots__ = ("data", "grad", "node", "index", "_requires_grad", "__weakref__")
     __array_priority__ = 1000.0  # NumPy numbers on the left leave + - * / to this class
     __hash__ = object.__hash__
 
     def __init__(self, data: Any, requires_grad: _bool = False) -> None:
-        self.data: Array = np.asarray(data)
+        self.data: Array = np.asarray(data) if isinstance(data, (np.ndarray, np.generic)) else np.array(data, np.float32)
         self.grad: Tensor | None = None
         self.node: Node | None = None
         self.index = 0
@@ -226,6 +229,26 @@ class Tensor(Methods):
 
     def __itruediv__(self, other: Operand) -> Tensor:
         return self._update("div", other)
+
+    def add_(self, other: Operand, alpha: _float = 1) -> Tensor:
+        """self += alpha * other, in place."""
+        return self._in_place("add", other if alpha == 1 else self._binary("mul", other, alpha))
+
+    def sub_(self, other: Operand, alpha: _float = 1) -> Tensor:
+        """self -= alpha * other, in place."""
+        return self._in_place("sub", other if alpha == 1 else self._binary("mul", other, alpha))
+
+    def mul_(self, other: Operand) -> Tensor:
+        """self *= other, in place."""
+        return self._in_place("mul", other)
+
+    def div_(self, other: Operand) -> Tensor:
+        """self /= other, in place."""
+        return self._in_place("div", other)
+
+    def _in_place(self, name: str, other: Operand) -> Tensor:
+        self._writable(other)
+        return self._update(name, other)
 
     def _update(self, name: str, other: Operand) -> Tensor:
         """`a += b`: in place where the tape does not follow; else a new tensor under the old name (other names keep the old value)."""
