@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
+from ..nn.module import clear_gradients
 from ..tensor.tensor import Tensor
 
 Array = npt.NDArray[Any]
@@ -71,11 +72,7 @@ class Optimizer:
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Forget the gradients; with set_to_none=False fill them with zeros."""
         for group in self.param_groups:
-            for tensor in group["params"]:
-                if set_to_none:
-                    tensor.grad = None
-                elif tensor.grad is not None:
-                    tensor.grad.data.fill(0)
+            clear_gradients(group["params"], set_to_none)
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Change every parameter that has a gradient, in place. `closure` recomputes the loss first; its value is returned."""
