@@ -1,6 +1,6 @@
 """Recurrent layers with torch's weights against torch: outputs, states, gradients, training. Judged by torch in float64.
 
-Not here: layers without a recurrence (test_nn.py), whole programs (test_programs.py).
+Not here: layers without a recurrence (test_layers.py), whole programs (test_programs.py).
 """
 
 import itertools
