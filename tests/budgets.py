@@ -83,3 +83,17 @@ FUNCTION_DOUBLE = 2e-15
 STEP_GRAPH = 2e-5
 """The step graph in NumPy against forward on the core, float32, relative to the largest output (to 1 at least): 9 steps through two layers, sums in
 another order, NumPy's and the core's own exp and tanh; in logarithms of softmax once more."""
+
+QUANTISED = {"w8a8": 0.03, "w8a16": 0.02}
+"""Root mean square error of a random net's output after quantisation, relative to the output's deviation: 8-bit weights of untrained nets, whose
+outputs are small differences of many terms, lose about 1 %; a wrong scale or shift loses all."""
+
+FLOAT_C = 2e-6
+"""Float C against forward on the core, relative to the largest output (to 1 at least): sums in another order, tanh within 3 steps, hundreds of steps of
+nets that forget."""
+
+C_FUNCTION = {"tanh": 4, "sigmoid": 1.2e-7, "exp": 3}
+"""Functions of float C: tanh and exp in steps of float32, sigmoid absolute: a rational of error 3e-8, and some roundings."""
+
+M4_INSTRUCTIONS = {"lstm": 1.25, "gru": 1.32}
+"""Instructions per multiply-accumulate on a Cortex-M4, w8a8 at I40 H64: 0.875 of the packed product's inner loop, gates, tables, states."""

@@ -21,6 +21,7 @@ INT16 = (-32768, 32767)
 INT32 = (-(2**31), 2**31 - 1)
 VIEW = 127
 """Largest magnitude of an int8 view."""
+KINDS = ("input", "state", "temp", "acc", "param")
 Ints = tuple[int, int]
 
 
@@ -190,12 +191,18 @@ def prove(p: IntegerProgram) -> None:
     ValueError says where it fails: a file may hold anything.
     """
     written: set[str] = set()
+    for name, v in p.vectors.items():
+        if v.kind not in KINDS or (v.kind == "input") != (name == "x") or not INT16[0] <= v.lo <= v.hi <= INT16[1]:
+            raise ValueError(f"{p.name}: vector {name} wants a kind of {', '.join(KINDS)}, x the input, and an int16 interval, got {v}")
+    names = [(a.name, axis) for a, axis in p.accumulators]
+    if sorted(names) != sorted((k, v.axis) for k, v in p.of_kind("acc").items()):
+        raise ValueError(f"{p.name}: accumulators {names} and the vectors of their results are not the same")
     for loop in p.loops:
         spans: list[Ints] = []
         for a in loop.accumulators:
             for s in a.sources:
-                v = p.vectors.get(s.arg)
-                if v is None or (v.kind == "temp" and s.arg not in written) or v.kind in ("acc", "param"):
+                source = p.vectors.get(s.arg)
+                if source is None or (source.kind == "temp" and s.arg not in written) or source.kind in ("acc", "param"):
                     raise ValueError(f"{p.name}: accumulator {a.name} wants an input, a state or an earlier value, got {s.arg!r}")
                 if not 0 <= s.shift <= 30 or not 1 <= a.sh <= 30:
                     raise ValueError(f"{p.name}: accumulator {a.name} wants shifts in 0..30 and 1..30, got {s.shift} and {a.sh}")
@@ -204,10 +211,10 @@ def prove(p: IntegerProgram) -> None:
             if any(not 0 <= r < k for r in i.args):
                 raise ValueError(f"{p.name}: instruction {k} reads registers {i.args}")
             if i.op in ("read", "write"):
-                v = p.vectors.get(i.name)
-                if v is None or v.axis not in (loop.axis, "1"):
+                if i.name not in p.vectors or p.vectors[i.name].axis not in (loop.axis, "1"):
                     raise ValueError(f"{p.name}: instruction {k} wants a vector over {loop.axis}, got {i.name!r}")
-                if i.op == "read" and (v.kind == "temp" and i.name not in written or v.kind == "acc" and i.name not in here):
+                v = p.vectors[i.name]
+                if i.op == "read" and ((v.kind == "temp" and i.name not in written) or (v.kind == "acc" and i.name not in here)):
                     raise ValueError(f"{p.name}: {i.name} is read before it is written")
                 span = (v.lo, v.hi) if i.op == "read" else spans[i.args[0]]
                 if i.op == "write" and (v.kind not in ("temp", "state") or i.name in written or not inside(span, (v.lo, v.hi))):

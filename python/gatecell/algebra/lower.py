@@ -62,6 +62,8 @@ class Lowering:
 
     def __init__(self, p: Program, given: Given, lines: Lines) -> None:
         self.p, self.given, self.lines = p, given, lines
+        self.at: Node | None = None
+        """The page's value that is being made, for messages and comments."""
         self.spans = ranges(p)
         self.outs = set(p.outs.values())
         self._check()
@@ -159,8 +161,8 @@ class Lowering:
             if v is None:
                 c = math.floor(math.ldexp(n.attr, frac) + 0.5)
                 return c, c
-            move = (lambda u: u << (frac - v.frac)) if frac >= v.frac else (lambda u: u >> (v.frac - frac))
-            return move(v.lo), move(v.hi)
+            up, down = max(frac - v.frac, 0), max(v.frac - frac, 0)
+            return v.lo << up >> down, v.hi << up >> down
 
         def operand(n: Node, v: Value | None, frac: int) -> Value:
             if v is None:
@@ -181,7 +183,8 @@ class Lowering:
         frac = min(va.frac, vb.frac)
         while True:
             ends = [self.emit("round", (v,), frac, v.frac - frac) if v.frac > frac else v for v in (va, vb)]
-            inner = lerp_inner((vt.lo, vt.hi), *((v.lo, v.hi) for v in ends), vt.frac)
+            spans = [(v.lo, v.hi) for v in ends]
+            inner = lerp_inner((vt.lo, vt.hi), spans[0], spans[1], vt.frac)
             if all(inside(span, INT32) for span in inner):
                 return self.emit("lerp", (vt, *ends), frac, vt.frac)
             frac -= 1

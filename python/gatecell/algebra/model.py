@@ -168,7 +168,7 @@ def check(model: IntegerModel) -> None:
         prove(p)
         if layer.sizes.get("I") != into or any(v.axis not in (*layer.sizes, "1") for v in vectors.values()):
             raise ValueError(f"layer {k}: wanted sizes for all axes and {into} inputs, got {dict(layer.sizes)}")
-        rows = {family: 0 for family in p.families}
+        rows = dict.fromkeys(p.families, 0)
         for a, axis in p.accumulators:
             for s in a.sources:
                 family, gate = s.weight.split(".")

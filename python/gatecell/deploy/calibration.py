@@ -33,22 +33,22 @@ class Seen:
 def run(layer: FloatLayer, x: Array) -> Seen:
     """One layer over x (T, B, I) in float64, from states of 0."""
     p = layer.program
-    matrices = {name: tuple(None if v is None else v.astype(np.float64) for v in layer.matrix(name)) for name in p.weights}
+    matrices = {name: layer.matrix(name)[0].astype(np.float64).T for name in p.weights}
+    biases = {name: 0.0 if (b := layer.matrix(name)[1]) is None else b.astype(np.float64) for name in p.weights}
     steps, batch = x.shape[:2]
     nodes = [n for n in p.nodes if n.op not in ("state", "x", "const", "param")]
     wanted = {n.args[0] for n in nodes if n.op == "product"}
     over: dict[Node, Array] = {n: np.empty((steps, batch, layer.sizes[n.axis])) for n in wanted if n is not p.x}
     output = np.empty((steps, batch, layer.width))
     env: dict[Node, Any] = {n: np.zeros((batch, layer.sizes[n.axis])) for n in p.states.values()}
-    env |= {n: n.attr for n in p.nodes if n.op == "const"} | {n: layer.weights[n.attr].astype(np.float64) for n in p.nodes if n.op == "param"}
+    env |= {n: n.attr for n in p.nodes if n.op == "const"}
+    env |= {n: layer.weights[n.attr].astype(np.float64) for n in p.nodes if n.op == "param"}
     peak: dict[Node, Any] = dict.fromkeys(p.nodes, 0.0)
     for t in range(steps):
         env[p.x] = x[t]
         for n in nodes:
             if n.op == "product":
-                w, bias = matrices[n.attr[0]]
-                v = env[n.args[0]] @ w.T
-                env[n] = v if bias is None else v + bias
+                env[n] = env[n.args[0]] @ matrices[n.attr[0]] + biases[n.attr[0]]
             else:
                 env[n] = OPS[n.op].of(*(env[a] for a in n.args))
             peak[n] = np.maximum(peak[n], np.abs(env[n]))

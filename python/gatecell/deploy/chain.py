@@ -101,7 +101,8 @@ class Chain:
         joined, alone = ACTIVATIONS[op]
         last = self.layers[-1] if self.layers else None
         if last is None or not self.plain:
-            raise Unsupported(f"{op} of {'the input' if last is None else 'a recurrence after arithmetic'} has no form on a chip yet: {where}")
+            of = "the input" if last is None else "a recurrence after arithmetic"
+            raise Unsupported(f"{op} of {of} has no form on a chip yet: {where}")
         if last.program is linear.program:
             self.layers[-1] = FloatLayer(joined.signature, joined.program, last.weights, last.sizes)
         else:
@@ -121,12 +122,12 @@ def fold_in(cell: Cell, weights: dict[str, Array], scale: Array, shift: Array) -
 
 
 def float_model(graph: StepGraph) -> FloatModel:
-    """The chain of a step graph.  Unsupported: what is no chain of recurrences, linear layers and activations; the message names the line."""
+    """The chain of a step graph.  Unsupported: no chain of recurrences, linear layers and activations; the message names the line."""
     if graph.input.kind != "real":
         raise Unsupported("tokens as input have no form on a chip yet: wanted a model of real numbers")
     started = [s for s in graph.states if s.start is not None]
     if started:
-        raise Unsupported(f"state {started[0].state} starts from a parameter, which has no form on a chip yet: wanted states that start at 0")
+        raise Unsupported(f"state {started[0].state} starts from a parameter, not from 0, which has no form on a chip yet")
     chain = Chain(graph)
     at = INPUT
     for step in graph.steps:

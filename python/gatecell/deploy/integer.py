@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..algebra.integer import INT32, OPERATIONS, Accumulator, Instr, view8
+from ..algebra.integer import INT32, OPERATIONS, Accumulator, Instr, inside, view8
 from ..algebra.model import IntegerLayer, IntegerModel
 
 Array = NDArray[Any]
@@ -20,7 +20,8 @@ Array = NDArray[Any]
 
 def requantize(acc: Array, m: Array, sh: int) -> Array:
     """floor((acc m + 2^(15+sh)) / 2^(16+sh)), saturated to int16; acc within int32, m in 1..32767."""
-    return np.clip((acc * m + (1 << (15 + sh))) >> (16 + sh), -32768, 32767)
+    pre: Array = np.clip((acc * m + (1 << (15 + sh))) >> (16 + sh), -32768, 32767)
+    return pre
 
 
 class Step:
@@ -59,7 +60,7 @@ class Step:
             v = views[s.arg] if s.view else env[s.arg]
             acc = acc + ((v.astype(np.float64) @ self.matrices[s.weight]).astype(np.int64) << s.shift)
         if self.check:
-            assert INT32[0] <= acc.min() and acc.max() <= INT32[1], a.name
+            assert inside((int(acc.min()), int(acc.max())), INT32), a.name
         return requantize(acc, self.m[a.name], a.sh)
 
     def _run(self, i: Instr, registers: list[Any], env: dict[str, Array], new: dict[str, Array]) -> Any:
@@ -76,7 +77,7 @@ class Step:
         else:
             v = OPERATIONS[i.op].of(*(registers[r] for r in i.args), *i.n)
         if self.check:
-            assert i.lo <= np.min(v) and np.max(v) <= i.hi, i
+            assert inside((int(np.min(v)), int(np.max(v))), (i.lo, i.hi)), i
         return v
 
 

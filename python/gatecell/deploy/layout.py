@@ -1,4 +1,4 @@
-"""Whole sequences between a model's own layout and (T, B, n).  Not here: single steps, what is computed.  Letters: T time, B batch, n features."""
+"""Whole sequences between a model's own layout and (T, B, n): T time, B batch, n features.  Not here: single steps, what is computed."""
 
 from __future__ import annotations
 

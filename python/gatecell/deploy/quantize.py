@@ -1,4 +1,4 @@
-"""gatecell.quantize: from a trained module and calibration data to an integer model.  Not here: how its integers are chosen (quantizer.py)."""
+"""gatecell.quantize: from a trained module and calibration data to an integer model.  How integers are chosen stands in quantizer.py."""
 
 from __future__ import annotations
 
@@ -27,12 +27,11 @@ def quantize(model: Module | StepGraph, calibration: Any, scheme: str = "w8a8", 
     input_bits: 8 or 16, of the model's own input; 16 where nothing is said: a sensor's last bits are worth more than they cost.
     TypeError, ValueError: another type, shape, scheme; NaN or infinities.  Unsupported: a model without an integer form, and why.
     """
-    bits = activation_bits(scheme)
+    activation_bits(scheme)
     if input_bits is None:
         input_bits = 16
     if input_bits not in (8, 16) or isinstance(input_bits, bool):
         raise ValueError(f"input_bits: wanted 8 or 16, got {input_bits!r}")
-    assert bits in (8, 16)
     if not isinstance(model, (Module, StepGraph)):
         raise TypeError(f"model: a Module wanted, got {type(model).__name__}")
     graph = model if isinstance(model, StepGraph) else trace(model)

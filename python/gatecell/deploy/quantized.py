@@ -83,7 +83,7 @@ class QuantizedModel:
             "input_bits": m.input_bits,
             "input": dataclasses.asdict(self.input),
             "output": dataclasses.asdict(self.output),
-            "layers": [{"program": to_plain(layer.program), "sizes": dict(layer.sizes), "quotes": dict(layer.quotes)} for layer in m.layers],
+            "layers": [{"program": to_plain(p.program), "sizes": dict(p.sizes), "quotes": dict(p.quotes)} for p in m.layers],
         }
         out = {"input.scale": m.scale, "input.offset": m.offset, "output.fraction": m.fraction}
         for k, layer in enumerate(m.layers):
@@ -105,11 +105,12 @@ class QuantizedModel:
                 layers.append(IntegerLayer(p, each["sizes"], weights, m, b, params, {int(n): str(t) for n, t in each["quotes"].items()}))
             scale, offset, fraction = arrays["input.scale"], arrays["input.offset"], arrays["output.fraction"]
             model = IntegerModel(tuple(layers), d["scheme"], d["input_bits"], scale, offset, fraction, d["rule"])
-            spec = [kind(**{**d[name], "axes": tuple(d[name]["axes"])}) for name, kind in (("input", Input), ("output", Output))]
+            given = Input(**{**d["input"], "axes": tuple(d["input"]["axes"])})
+            answer = Output(**{**d["output"], "axes": tuple(d["output"]["axes"])})
             check(model)
         except (KeyError, TypeError, AttributeError, UnicodeDecodeError, json.JSONDecodeError) as e:
             raise ValueError(f"not an integer model: {type(e).__name__}: {e}") from e
-        return cls(model, *spec)
+        return cls(model, given, answer)
 
 
 class QuantizedStream:

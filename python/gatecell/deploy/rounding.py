@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -57,7 +58,7 @@ def shifts_of(matrices: list[Matrix], energy: list[float]) -> list[int]:
         return [0] * len(matrices)
     peaks = [np.abs(a.w).max(1) / a.top for a in matrices]
     best, chosen = math.inf, [0] * len(matrices)
-    for k in range(1 - len(matrices) and -12, 13):
+    for k in range(-12, 13):
         shifts = [max(k, 0)] + [max(-k, 0)] * (len(matrices) - 1)
         scale = np.max([p / 2.0**s for p, s in zip(peaks, shifts, strict=True)], axis=0)
         error = float((scale**2).sum()) * sum(e * 4.0**s for e, s in zip(energy, shifts, strict=True))
@@ -91,7 +92,7 @@ def round_accumulator(matrices: list[Matrix], bias: Array, fraction: Array, mome
     """
     widths = [a.w.shape[1] for a in matrices]
     starts = np.cumsum([0, *widths])
-    energy = [float(np.trace(moments[a:b, a:b])) + (b - a) / 12 for a, b in zip(starts[:-1], starts[1:], strict=True)]
+    energy = [float(np.trace(moments[a:b, a:b])) + (b - a) / 12 for a, b in pairwise(starts)]
     shifts = shifts_of(matrices, energy)
     unit = np.exp2(-fraction.astype(np.float64))
     need = np.max([np.abs(a.w).max(1) / a.top / 2.0**s for a, s in zip(matrices, shifts, strict=True)], axis=0) / unit
@@ -109,11 +110,11 @@ def round_accumulator(matrices: list[Matrix], bias: Array, fraction: Array, mome
         noise = np.diag(np.append(np.repeat(1 / 12, sum(widths)) * weight**2, 0.0))
         w, b = compensated(real, moments * scaled * scaled[:, None] + noise, tops, bias / step)
         bound = np.abs(b) + sum(
-            2.0**s * a.argument * np.abs(w[:, i:j]).sum(1) for a, s, i, j in zip(matrices, now, starts[:-1], starts[1:], strict=True)
+            2.0**s * a.argument * np.abs(w[:, i:j]).sum(1) for a, s, (i, j) in zip(matrices, now, pairwise(starts), strict=True)
         )
         fails = bound > LIMIT
         if not fails.any():
-            parts = [w[:, i:j] for i, j in zip(starts[:-1], starts[1:], strict=True)]
+            parts = [w[:, i:j] for i, j in pairwise(starts)]
             return Rounded(parts, now, m.astype(np.int64), sh, b.astype(np.int64), bound.astype(np.int64))
         need = np.where(fails, need * np.maximum(bound / LIMIT, 1.0) * 1.002, need)
     raise Unsupported(f"{what}: no scale keeps its sums inside int32")

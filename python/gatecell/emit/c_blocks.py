@@ -7,7 +7,7 @@ firmware/kernels/dot_dsp.h over words.
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np

@@ -1,7 +1,6 @@
-"""One integer layer as a C function: products, then the page's equations, unit by unit.
+"""One integer layer as a C function: storage of its states, products, then the page's equations, unit by unit.
 
-Not here: the layout of products (c_blocks.py), files and their heads (c.py).  A value used once stands where it is used,
-a value used twice has a name, the page's own where it has one.
+Not here: the layout of products (c_blocks.py), the equations' text (c_points.py), files and their heads (c.py).
 """
 
 from __future__ import annotations
@@ -11,13 +10,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ..algebra.integer import INT16, INT32, Instr, Loop, Vector
+from ..algebra.integer import Loop
 from ..algebra.model import IntegerLayer
 from .c_blocks import Products, Use, plan, products, stream
-from .c_text import array, comment, dot, fresh
+from .c_points import Points
+from .c_text import array, dot, fresh, moved
 
-ATOM, UNARY, PRODUCT, SUM, SHIFT = 9, 8, 7, 6, 5
-"""How tightly C binds, as far as it is needed here."""
 LOCALS = ("s", "x", "y", "u", "w", "k")
 """Names that every layer's function uses."""
 
@@ -118,7 +116,7 @@ class Writer:
         form = self.members[use.arg].form if use.arg in self.members else ""
         return form == "words" or (form == "int8" and use.view) or (form == "int16" and not use.view)
 
-    def _buffered(self, state: str) -> bool:
+    def buffered(self, state: str) -> bool:
         """Whether the new state has to wait until the step no longer reads the old one."""
         direct = any(arg == state and self._direct(u) for (arg, _), u in self.all_uses.items())
         return direct or self.last_read.get(state, -1) > self.write_in[state]
@@ -142,22 +140,22 @@ class Writer:
         return lines, names
 
     def _temp(self, use: Use) -> str:
-        return f"{use.arg}_in" if use.view else self._stored(use.arg)
+        return f"{use.arg}_in" if use.view else self.stored(use.arg)
 
-    def _stored(self, temp: str) -> str:
+    def stored(self, temp: str) -> str:
         return self.cname[temp] + (".v" if self.dsp else "")
 
-    def _convert(self, use: Use, source: str, bits: int, moved: bool) -> tuple[str, list[str]]:
-        """A vector as its kernel wants it; `moved`: it has to be copied to be at an address for words."""
+    def _convert(self, use: Use, source: str, bits: int, foreign: bool) -> tuple[str, list[str]]:
+        """A vector as its kernel wants it; `foreign`: the caller's own, at an address that words may not have."""
         name = f"{use.arg}_in"
         if use.kernel == "packed":
             how = f"dot_pack_bytes({source}" if bits == 8 else f"dot_pack_views({source}"
             return name, [f"uint32_t {name}[{2 * use.quads}];", f"{how}, {use.length}, {name});"]
-        if use.kernel == "wide" and (use.view or bits == 8 or moved):
+        if use.kernel == "wide" and (use.view or bits == 8 or foreign):
             value = self._view(f"{source}[k]") if use.view else f"{source}[k]"
-            return name + ".v", [*local(name, use.length, True), f"for (int k = 0; k < {use.length}; k++) {name}.v[k] = {value};"]
+            return name + ".v", [*local(name, use.length, True), moved(use.length, f"{name}.v", value)]
         if use.view:
-            return name, [f"int8_t {name}[{use.length}];", f"for (int k = 0; k < {use.length}; k++) {name}[k] = {self._view(f'{source}[k]')};"]
+            return name, [f"int8_t {name}[{use.length}];", moved(use.length, name, self._view(f"{source}[k]"))]
         return source, []
 
     def _view(self, text: str) -> str:
@@ -169,7 +167,7 @@ class Writer:
     def text(self) -> LayerText:
         p = self.layer.program
         out_member = self.members[p.output]
-        in_place = out_member.form == "int16" and not self._buffered(p.output)
+        in_place = out_member.form == "int16" and not self.buffered(p.output)
         self.y = not in_place or self.final
         self.in_place = in_place
         ready, names = self._prepare()
@@ -178,16 +176,16 @@ class Writer:
             body += local(self.cname[name], self.length[name], self.dsp)
         after: list[str] = []
         for s, member in self.members.items():
-            if s != p.output and member.form and self._buffered(s):
+            if s != p.output and member.form and self.buffered(s):
                 body.append(f"int16_t {s}_new[{self.length[s]}];")
         for k, loop in enumerate(p.loops):
             body += self._loop(k, loop, names)
             written = {i.name for i in loop.points if i.op == "write"}
             for (arg, view), use in self.all_uses.items():
                 if arg in written and arg not in self.members and (view or use.kernel == "packed"):
-                    body += self._convert(use, self._stored(arg), 16, False)[1]
+                    body += self._convert(use, self.stored(arg), 16, False)[1]
         for s, member in self.members.items():
-            if member.form and self._buffered(s):
+            if member.form and self.buffered(s):
                 after += self._settle(member, "y" if s == p.output else f"{s}_new")
         body += after
         x_type = f"int{self.input_bits}_t"
@@ -209,8 +207,8 @@ class Writer:
         """The new state moves to where the next step reads it."""
         if member.form == "words":
             return [f"dot_pack_views({new}, {member.length}, s->{member.name});"]
-        value = f"{new}[u]" if member.form == "int16" else self._view(f"{new}[u]")
-        return [f"for (int u = 0; u < {member.length}; u++) {member.access(self.dsp)}[u] = {value};"]
+        value = f"{new}[k]" if member.form == "int16" else self._view(f"{new}[k]")
+        return [moved(member.length, member.access(self.dsp), value)]
 
     def _loop(self, k: int, loop: Loop, names: dict[tuple[str, bool], str]) -> list[str]:
         units = self.layer.sizes[loop.axis]
@@ -231,7 +229,7 @@ class Writer:
             for n, a in enumerate(loop.accumulators):
                 shift = a.sh + (8 if a.name in found.packed else 0)
                 accumulators[a.name] = f"requantize({found.sums[a.name]}, {stem}_m[u][{n}], {shift})"
-        inside += Points(self, k, loop, accumulators, taken).lines()
+        inside += Points(self, loop, accumulators, taken).lines()
         return [*lines, f"for (int u = 0; u < {units}; u++) {{", *("  " + line for line in inside), "}"]
 
     def _bits(self, use: Use) -> int:
@@ -263,167 +261,6 @@ def rows_array(ctype: str, name: str, rows: list[list[int]]) -> str:
         lines.append("  " + rest[:at].rstrip())
         rest = rest[at:]
     return f"static const {ctype} {name}[{len(rows)}][{len(rows[0])}] = {{\n" + "\n".join([*lines, "  " + rest]) + "\n};"
-
-
-class Points:
-    """The pointwise code of a loop."""
-
-    def __init__(self, writer: Writer, number: int, loop: Loop, accumulators: dict[str, str], taken: set[str]) -> None:
-        self.writer, self.number, self.loop, self.accumulators, self.taken = writer, number, loop, accumulators, taken
-        self.points = loop.points
-        self.readers = [[r for r, i in enumerate(self.points) for a in i.args if a == k] for k in range(len(self.points))]
-        self.names: dict[int, str] = {}
-        self.fused = {
-            k
-            for k, i in enumerate(self.points)
-            if i.op == "round" and len(self.readers[k]) == 1 and self._is_sat(self.points[self.readers[k][0]])
-        }
-
-    @staticmethod
-    def _is_sat(i: Instr) -> bool:
-        return i.op == "clamp" and i.n == INT16
-
-    def lines(self) -> list[str]:
-        out: list[str] = []
-        said = 0
-        page = self.writer.layer.quotes
-        wrote: set[str] = set()
-        order = {a.name: n for n, a in enumerate(self.loop.accumulators)}
-        reads = [k for k, i in enumerate(self.points) if i.op == "read" and i.name in order]
-        first = sorted(reads, key=lambda k: order[self.points[k].name])
-        for k in [*first, *(k for k in range(len(self.points)) if k not in first)]:
-            i = self.points[k]
-            if i.line and i.line != said and (i.op == "write" or self._named(k, wrote)):
-                said = i.line
-                if page.get(said):
-                    out.append(comment(page[said]))
-            if i.op == "write":
-                out += self._write(i)
-                wrote.add(i.name)
-            elif self._named(k, wrote):
-                text = self.text(k, 0)
-                self.names[k] = fresh(self._want(i), self.taken)
-                out.append(f"const int32_t {self.names[k]} = {text};")
-        return out
-
-    def _want(self, i: Instr) -> str:
-        if i.op == "read":
-            if i.name in self.accumulators:
-                later = any(j.name == i.name for j in self.points if j.op != "read")
-                return f"{i.name}_sum" if later else i.name
-            return f"{i.name}_old"
-        return i.name or "t"
-
-    def _named(self, k: int, wrote: set[str]) -> bool:
-        i = self.points[k]
-        if i.op in ("const", "write") or not self.readers[k]:
-            return False
-        if i.op == "read":
-            v = self.writer.layer.program.vectors[i.name]
-            changes = v.kind == "state" and i.name in {j.name for j in self.points if j.op == "write"}
-            return v.kind == "acc" or (changes and self._read_late(k))
-        return len(self.readers[k]) > 1
-
-    def _read_late(self, k: int) -> bool:
-        """Whether an old state would be read, in the text of a later statement, after the new one was stored."""
-        name = self.points[k].name
-        stored = next(n for n, j in enumerate(self.points) if j.op == "write" and j.name == name)
-
-        def statement(r: int) -> int:
-            i = self.points[r]
-            if i.op == "write" or (i.op != "read" and len(self.readers[r]) > 1):
-                return r
-            return max((statement(n) for n in self.readers[r]), default=r)
-
-        return max((statement(r) for r in self.readers[k]), default=0) > stored
-
-    def _write(self, i: Instr) -> list[str]:
-        w = self.writer
-        text = self.text(i.args[0], 0)
-        if i.name not in w.members:
-            return [f"{w._stored(i.name)}[u] = (int16_t){self.text(i.args[0], UNARY)};"]
-        member = w.members[i.name]
-        cast = f"(int16_t){self.text(i.args[0], UNARY)}"
-        if i.name == w.layer.program.output:
-            if not w.in_place:
-                return [f"y[u] = {cast};"]
-            store = f"{member.access(w.dsp)}[u] = {cast};"
-            return [store, f"y[u] = {member.access(w.dsp)}[u];"] if w.y else [store]
-        if not member.form:
-            return [f"(void)({text});"]
-        return [f"{i.name}_new[u] = {cast};" if w._buffered(i.name) else f"{member.access(w.dsp)}[u] = {cast};"]
-
-    # --- expressions ------------------------------------------------------------------------------------------------
-
-    def text(self, k: int, level: int) -> str:
-        """C of a register, in brackets if it binds less tightly than `level`."""
-        if k in self.names:
-            return self.names[k]
-        text, binds = self._spell(self.points[k], k)
-        return f"({text})" if binds < level else text
-
-    def _call(self, name: str, *args: str) -> tuple[str, int]:
-        self.writer.used.add(name)
-        bare = (a[1:-1] if a.startswith("(") and closes(a) else a for a in args)
-        return f"{name}({', '.join(bare)})", ATOM
-
-    def _spell(self, i: Instr, k: int) -> tuple[str, int]:
-        a = i.args
-        if i.op == "read":
-            return self._read(i.name)
-        if i.op == "const":
-            return (str(i.n[0]), ATOM) if i.n[0] >= 0 else (f"({i.n[0]})", ATOM)
-        if i.op == "add":
-            return f"{self.text(a[0], SUM)} + {self.text(a[1], SUM)}", SUM
-        if i.op == "sub":
-            return f"{self.text(a[0], SUM)} - {self.text(a[1], PRODUCT)}", SUM
-        if i.op == "mul":
-            return f"{self.text(a[0], PRODUCT)} * {self.text(a[1], PRODUCT)}", PRODUCT
-        if i.op == "shl":
-            return f"{self.text(a[0], PRODUCT)} * {1 << i.n[0]}", PRODUCT
-        if i.op == "neg":
-            return f"-{self.text(a[0], UNARY)}", UNARY
-        if i.op == "shr":
-            return f"({self.text(a[0], SUM)} >> {i.n[0]})", ATOM
-        if i.op == "round":
-            half = 1 << i.n[0] >> 1
-            if self.points[a[0]].hi + half <= INT32[1]:
-                return f"(({self.text(a[0], SUM)} + {half}) >> {i.n[0]})", ATOM
-            return f"((({self.text(a[0], SUM)} >> {i.n[0] - 1}) + 1) >> 1)", ATOM
-        if i.op == "max":
-            return self._call("larger", self.text(a[0], 0), self.text(a[1], 0))
-        if i.op == "clamp":
-            inner = self.text(a[0], 0)
-            return self._call("sat16", inner) if self._is_sat(i) else self._call("clamp", inner, str(i.n[0]), str(i.n[1]))
-        if i.op == "lerp":
-            return self._call("lerp_q", *(self.text(r, 0) for r in a), str(i.n[0]))
-        return self._call(f"{i.op}_q", self.text(a[0], 0))
-
-    def _read(self, name: str) -> tuple[str, int]:
-        w = self.writer
-        v: Vector = w.layer.program.vectors[name]
-        if v.kind == "acc":
-            return self.accumulators[name], ATOM
-        if v.kind == "state":
-            return f"{w.members[name].access(w.dsp)}[u]", ATOM
-        if v.kind == "temp":
-            return f"{w._stored(name)}[u]", ATOM
-        if v.kind == "param":
-            constant = f"{w.model}_w{w.number}_{name.replace('.', '_')}"
-            if not any(f" {constant}[" in c for c in w.constants):
-                w.constants.append(array("int16_t", constant, w.layer.params[name].tolist()))
-            return f"{constant}[{'u' if v.axis != '1' else '0'}]", ATOM
-        return "x[u]", ATOM
-
-
-def closes(text: str) -> bool:
-    """Whether the bracket that opens the text closes at its very end."""
-    depth = 0
-    for k, c in enumerate(text):
-        depth += (c == "(") - (c == ")")
-        if depth == 0:
-            return k == len(text) - 1
-    return False
 
 
 def dot_texts(dots: set[tuple[str, str]]) -> list[str]:

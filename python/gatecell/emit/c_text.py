@@ -9,14 +9,15 @@ from typing import Any
 
 from ..algebra.table import table
 
-KEYWORDS = frozenset(
-    """auto break case char const continue default do double else enum extern float for goto if inline int long register restrict return
-    short signed sizeof static struct switch typedef union unsigned void volatile while alignas alignof and and_eq asm bitand bitor bool
-    catch char16_t char32_t class compl concept const_cast consteval constexpr constinit co_await co_return co_yield decltype delete
-    dynamic_cast explicit export false friend mutable namespace new noexcept not not_eq nullptr operator or or_eq private protected public
-    reinterpret_cast requires static_assert static_cast template this thread_local throw true try typeid typename using virtual wchar_t
-    xor xor_eq main errno NULL""".split()
-)
+_WORDS = """
+auto break case char const continue default do double else enum extern float for goto if inline int long register restrict return
+short signed sizeof static struct switch typedef union unsigned void volatile while alignas alignof and and_eq asm bitand bitor
+bool catch char16_t char32_t class compl concept const_cast consteval constexpr constinit co_await co_return co_yield decltype
+delete dynamic_cast explicit export false friend mutable namespace new noexcept not not_eq nullptr operator or or_eq private
+protected public reinterpret_cast requires static_assert static_cast template this thread_local throw true try typeid typename
+using virtual wchar_t xor xor_eq main errno NULL
+"""
+KEYWORDS = frozenset(_WORDS.split())
 """Of C and C++: a model or value with such a name compiles in neither."""
 
 LICENCE = "This file is generated text and belongs to whoever generated it; gatecell's own licence makes no claim on it."
@@ -55,7 +56,8 @@ def tanh_table() -> str:
 def dot(weight: str, argument: str) -> tuple[str, str]:
     """Name and text of the portable product of a block of rows with a vector."""
     name = f"dot_{weight}_{argument}"
-    text = f"""/* Adds to a[0 .. rows - 1] the sums over k < n of weights times x[k]; a column's rows stand side by side. -> the end of the block. */
+    text = f"""/* Adds to a[0 .. rows - 1] the sums over k < n of weights times x[k]; a column's rows stand side by side.
+ * Returns the end of the block. */
 static inline const {weight}_t *{name}(const {weight}_t *w, const {argument}_t *x, int n, int rows, int32_t a[4]) {{
   int32_t a0 = a[0], a1 = a[1], a2 = a[2], a3 = a[3];
   for (int k = 0; k < n; k++, w += rows) {{
@@ -79,6 +81,18 @@ def kernel(name: str) -> str:
         if file.is_file():
             return file.read_text().strip()
     raise FileNotFoundError(f"firmware/kernels/{name} stands neither in {package} nor in its source tree")
+
+
+KEEP = """#ifdef __GNUC__
+#define GATECELL_LOOP __asm__ volatile("") /* in a loop that moves data: it stays a loop, and the model needs no memcpy, no memset */
+#else
+#define GATECELL_LOOP (void)0
+#endif"""
+
+
+def moved(length: int, target: str, value: str) -> str:
+    """A loop over k that stores a value, and stays one."""
+    return f"for (int k = 0; k < {length}; k++) {{ GATECELL_LOOP; {target}[k] = {value}; }}"
 
 
 def array(ctype: str, name: str, values: Sequence[Any], width: int = 120) -> str:

@@ -42,6 +42,7 @@ def step(name: str, loop: Loop) -> str:
     first_scalar = memory + len(loop.temporaries)
     names: dict[int, str] = {}
     lines: list[str] = []
+    stores: list[str] = []
 
     def text(register: int, level: int = 0) -> str:
         if register in names:
@@ -72,12 +73,17 @@ def step(name: str, loop: Loop) -> str:
                 names[i.dst] = identifier(loop.temporaries[i.dst - memory], taken)
                 lines.append(f"const Vf {names[i.dst]} = {t};")
         else:
-            lines.append(f"store({pointers[i.dst]} + u, {text(i.src[0])});")
+            value = text(i.src[0])
+            if stores and value not in names.values():  # all is read before anything is written: arrays may share their place
+                named = identifier(pointers[i.dst] + "_", taken)
+                lines.append(f"const Vf {named} = {value};")
+                value = named
+            stores.append(f"store({pointers[i.dst]} + u, {value});")
     written = {i.dst for i in loop.code}
     used = sorted({s for i in loop.code for s in i.src if s < memory} | {d for d in written if d < memory})
     heads = [f"{'' if k in written else 'const '}float *{pointers[k]} = r[{k}].at + m * r[{k}].row;" for k in used]
     body = "\n".join(f"    {h}" for h in heads) + "\n    for (int64_t u = 0; u < units; u += Of<float>::lanes) {\n"
-    body += "\n".join(f"      {line}" for line in lines)
+    body += "\n".join(f"      {line}" for line in lines + stores)
     signature = f"void {name}(const Register<float> *r, int64_t rows, int64_t units)"
     return f"{signature} {{\n  for (int64_t m = 0; m < rows; m++) {{\n{body}\n    }}\n  }}\n}}\n"
 

@@ -1,0 +1,336 @@
+"""Generated C: integer models bit for bit against the Python definition, float models within their budget, every compiler and language, boards.
+
+Not here: the arithmetic itself (test_integer.py), the emulated boards as such (test_boards.py).
+"""
+
+import os
+import re
+import shutil
+import stat
+import subprocess
+
+import numpy as np
+import pytest
+
+import budgets
+import gatecell
+import golden
+from conftest import missing, need
+from gatecell import nn
+from gatecell.algebra.model import FloatLayer, FloatModel
+from gatecell.algebra.ops import norm
+from gatecell.cells import cells, record
+from gatecell.deploy import boards
+from gatecell.deploy.boards import BOARDS
+from gatecell.deploy.export import export_c
+from gatecell.deploy.integer import Runner
+from gatecell.deploy.quantize import quantize
+from gatecell.deploy.quantizer import quantize_model
+from gatecell.emit.c import Golden, float_c, integer_c
+from gatecell.emit.c_float import HELPERS
+from test_integer import Net, mgu, projected, series, with_rails
+
+WARNINGS = ["-Wall", "-Wextra", "-Wconversion", "-Wpedantic", "-Werror"]
+TARGETS = ["generic", "cortex-m4"]
+
+
+@record(title="a page beyond C")
+def normalised(W, x, h):
+    return norm(W.a(x)) + h
+
+
+class Odd(nn.Module):
+    """Layers of 50, 1 and 5 units, so that one program has the sizes that go wrong; I13."""
+
+    def __init__(self, cell):
+        super().__init__()
+        self.standardize = nn.Standardize(np.linspace(-5, 900, 13), np.linspace(0.1, 30, 13))
+        sizes = [13, 50, 1, 5]
+        self.layers = nn.ModuleList([nn.Recurrent(cell, a, b) for a, b in zip(sizes[:-1], sizes[1:], strict=True)])
+        self.head = nn.Linear(5, 3)
+
+    def forward(self, x):
+        y = self.standardize(x)
+        for layer in self.layers:
+            y, _ = layer(y)
+        return self.head(gatecell.tanh(y))
+
+
+def on_host(folder, name, x):
+    """Outputs (T, O) of NAME_step on this machine, and what the selftest said."""
+    m = boards.run(folder, name, "host", x, optimise="-O2", count=0)
+    return m.outputs, m.selftest
+
+
+# --- the same bits --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("scheme", ["w8a8", "w8a16"])
+@pytest.mark.parametrize("cell", cells)
+def test_integer_c_is_the_python_definition(rng, tmp_path, cell, scheme, target):
+    x = series(rng, 13, T=1500)
+    for bits in (8, 16):
+        q = quantize(Odd(cell), x[:400], scheme, input_bits=bits)
+        export_c(q, tmp_path, name="odd", target=target)
+        xi = with_rails(rng, q, x)
+        outputs, selftest = on_host(tmp_path, "odd", xi[:, 0])
+        assert selftest == 0
+        np.testing.assert_array_equal(outputs, Runner(q.model).run(xi)[:, 0])
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("scheme", ["w8a8", "w8a16"])
+@pytest.mark.parametrize("page", [mgu, projected], ids=["two loops", "projection"])
+def test_pages_of_other_shapes_too(rng, tmp_path, page, scheme, target):
+    """A page from outside the package, through the same rule: kept values, parameters, products over two axes."""
+    sizes = {"I": 3, "H": 9, "M": 5}
+    weights = {k: rng.normal(0, 0.5, s).astype(np.float32) for k, s in page.shapes(sizes).items()}
+    layer = FloatLayer(page.signature, page.program, weights, sizes)
+    model = FloatModel((layer,), np.zeros(3), np.ones(3))
+    x = rng.normal(0, 1, (300, 1, 3))
+    integer = quantize_model(model, x, scheme, 16)
+    xi = rng.integers(-32767, 32768, (300, 1, 3)).astype(np.int16)
+    want = Runner(integer, check=True).run(xi)[:, 0]
+    files = integer_c(integer, "page", target, Golden(xi[:3, 0], want[:3]))
+    (tmp_path / "page.h").write_text(files.header)
+    (tmp_path / "page.c").write_text(files.source)
+    outputs, selftest = on_host(tmp_path, "page", xi[:, 0])
+    assert selftest == 0
+    np.testing.assert_array_equal(outputs, want)
+    assert len(np.unique(want)) > 100
+
+
+def test_run_gives_the_bits_of_q(rng, tmp_path):
+    x = series(rng, 3, T=40, B=3)
+    q = quantize(Net("gru", 3, 6), x)
+    c = export_c(q, tmp_path, name="net")
+    np.testing.assert_array_equal(c.run(x), q(x))
+    np.testing.assert_array_equal(c.run(x[:, 1]), q(x)[:, 1])
+    ql = quantize(Net("gru", 3, 6, last=True), x)
+    np.testing.assert_array_equal(export_c(ql, tmp_path, name="last").run(x), ql(x))
+    odd = np.array([[[np.nan, np.inf, -np.inf]] * 3] * 2, np.float32)
+    np.testing.assert_array_equal(c.run(odd), q(odd))
+
+
+@pytest.mark.parametrize("cell", cells)
+def test_float_c_is_the_model(rng, tmp_path, cell):
+    gatecell.manual_seed(3)
+    net, x = Odd(cell), series(rng, 13, T=200)
+    want = net(x).numpy()
+    got = export_c(net, tmp_path, name="odd").run(x)
+    assert abs(got - want).max() <= budgets.FLOAT_C * max(1, abs(want).max())
+    assert np.ptp(want) > 1e-3
+
+
+def test_float_functions_keep_their_errors(tmp_path):
+    """tanh and exp in steps of float32, sigmoid absolute, over every 1009th float and the ends."""
+    need("gcc")
+    text = "#include <stdint.h>\n#include <stdio.h>\n" + "\n".join(HELPERS[n][0] for n in ("tanh", "sigmoid", "exp"))
+    text += "\nint main(void) { float x; while (fread(&x, 4, 1, stdin) == 1) { float y[3] = {tanh_(x), sigmoid_(x), exp_(x)};"
+    text += " fwrite(y, 4, 3, stdout); } return 0; }\n"
+    (tmp_path / "f.c").write_text(text)
+    subprocess.run(["gcc", "-std=c99", "-O2", *WARNINGS, str(tmp_path / "f.c"), "-o", str(tmp_path / "f")], check=True)
+    x = np.arange(0, 2**32, 1009, np.uint32).view(np.float32)
+    x = np.concatenate([x[np.isfinite(x)], np.float32([0, -0.0, 88.7, -87, 8.9, np.inf, -np.inf])])
+    out = subprocess.run([str(tmp_path / "f")], input=x.tobytes(), capture_output=True, check=True).stdout
+    tanh, sigmoid, exp = np.frombuffer(out, np.float32).reshape(-1, 3).T.astype(np.float64)
+    with np.errstate(over="ignore", under="ignore"):
+        want_tanh, want_sigmoid, want_exp = np.tanh(x.astype(np.float64)), 1 / (1 + np.exp(-x.astype(np.float64))), np.exp(x.astype(np.float64))
+    normal = abs(want_tanh) > 2e-38  # below that steps no longer shrink with the value
+    assert (abs(tanh - want_tanh)[normal] / np.spacing(abs(want_tanh[normal]).astype(np.float32))).max() <= budgets.C_FUNCTION["tanh"]
+    assert abs(sigmoid - want_sigmoid).max() <= budgets.C_FUNCTION["sigmoid"]
+    inside = (x > -87) & (x < 88.7)
+    assert (abs(exp - want_exp)[inside] / np.spacing(want_exp[inside].astype(np.float32))).max() <= budgets.C_FUNCTION["exp"]
+    assert exp[x == np.inf][0] == np.finfo(np.float32).max
+    assert exp[x == -np.inf][0] == 0
+
+
+# --- the text -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    """A folder with an integer and a float model of two layers and a head, for both targets."""
+    folder = tmp_path_factory.mktemp("c")
+    rng = np.random.default_rng(0)
+    x = series(rng, 5)
+    names = []
+    for cell in ("lstm", "gru_before"):
+        net = Net(cell, 5, 6, layers=2)
+        for target in TARGETS:
+            for scheme in ("w8a8", "w8a16"):
+                names.append(f"{cell}_{scheme}_{target[:4].replace('-', '')}")
+                export_c(quantize(net, x, scheme), folder, name=names[-1], target=target)
+        names.append(f"{cell}_float")
+        export_c(net, folder, name=names[-1])
+    return folder, names
+
+
+@pytest.mark.parametrize("optimise", ["-O0", "-O2"])
+@pytest.mark.parametrize("compiler", ["gcc -std=c99", "clang -std=c99", "g++ -x c++ -std=c++17", "clang++ -x c++ -std=c++17"])
+def test_no_compiler_complains(exported, compiler, optimise):
+    folder, names = exported
+    command = compiler.split()
+    if shutil.which(command[0]) is None:
+        missing(command[0])
+    for name in names:
+        subprocess.run([*command, *WARNINGS, optimise, "-c", f"{name}.c", "-o", f"{name}.o"], cwd=folder, check=True)
+
+
+def test_the_text_keeps_its_promises(exported):
+    folder, names = exported
+    for name in names:
+        header, source = ((folder / f"{name}.{end}").read_text() for end in "hc")
+        for text in (header, source):
+            assert "belongs to whoever generated it" in text
+        assert re.findall(r"#include (.*)", source) == [f'"{name}.h"']
+        assert re.findall(r"#include (.*)", header) == ["<stdint.h>"]
+        code = re.sub(r"/\*.*?\*/", "", source, flags=re.S)
+        assert not re.search(r"\b(malloc|free|expf?|tanhf?|memcpy|memset|double|long double)\s*\(", code)
+        # Every array of weights is found by its name.
+        weights = [n for n in re.findall(r"static const \w+ (\w+)\[", code) if not re.search("tanh_table|selftest|input_|output_|mean|inverse_std", n)]
+        assert weights
+        assert all(n.startswith(f"{name}_w") for n in weights)
+        for macro in ("MODEL_ID", "INPUT_SIZE 5", "OUTPUT_SIZE 2"):
+            assert f"#define {name.upper()}_{macro}" in header
+        if "float" not in name:
+            assert code.count("<= 2147483647LL ? 1 : -1]") >= 8
+            assert not re.search(r"\b(float|double)\b", code.split("_quantize_input")[0].split("_input_scale")[0])
+    assert "/* c = sigmoid(f) * c + sigmoid(i) * tanh(g) */" in (folder / "lstm_w8a8_gene.c").read_text()
+
+
+def test_no_library_is_needed(exported):
+    """A model's object file asks for no symbol, not even memcpy."""
+    need("gcc", "nm")
+    folder, names = exported
+    for name in names:
+        for optimise in ("-O2", "-O3", "-Os"):
+            subprocess.run(["gcc", "-std=c99", optimise, "-fno-stack-protector", "-c", f"{name}.c", "-o", "lone.o"], cwd=folder, check=True)
+            wanted = subprocess.run(["nm", "-u", "lone.o"], cwd=folder, check=True, capture_output=True, text=True).stdout
+            assert [w for w in wanted.split() if len(w) > 1 and w != "_GLOBAL_OFFSET_TABLE_"] == [], (name, optimise)
+
+
+def test_the_selftest_sees_a_changed_weight(exported):
+    folder, _ = exported
+    source = (folder / "lstm_w8a16_gene.c").read_text()
+    head = "static const int8_t lstm_w8a16_gene_w0["
+    at = source.index("{", source.index(head)) + 1
+    first = re.search(r"-?\d+", source[at:])
+    changed = source[: at + first.start()] + str(-int(first[0]) or 90) + source[at + first.end() :]
+    (folder / "broken").mkdir()
+    (folder / "broken" / "lstm_w8a16_gene.c").write_text(changed)
+    shutil.copy(folder / "lstm_w8a16_gene.h", folder / "broken")
+    x = np.zeros((1, 5), np.int16)
+    assert on_host(folder / "broken", "lstm_w8a16_gene", x)[1] > 0
+    assert on_host(folder, "lstm_w8a16_gene", x)[1] == 0
+
+
+@pytest.mark.parametrize("name", sorted(golden.texts()))
+def test_committed_c_is_fresh(name):
+    assert (golden.FOLDER / name).read_text() == golden.texts()[name], "PYTHONPATH=python:tests python tests/golden.py writes it anew"
+
+
+def test_no_committed_c_is_left_over():
+    assert {p.name for p in golden.FOLDER.iterdir()} == set(golden.texts())
+
+
+# --- boards ---------------------------------------------------------------------------------------------------------
+
+
+def board_tools(board):
+    record = BOARDS[board]
+    need(f"{record.toolchain.prefix}gcc", record.emulator.command[0])
+
+
+@pytest.mark.board
+@pytest.mark.parametrize(("board", "target"), [("cortex-m4", "cortex-m4"), ("cortex-m3", "generic"), ("rv32imafc", "generic")])
+@pytest.mark.parametrize("scheme", ["w8a8", "w8a16"])
+def test_boards_give_the_desktops_bits(rng, tmp_path, board, target, scheme):
+    board_tools(board)
+    x = series(rng, 13, T=300)
+    for cell in ("lstm", "gru"):
+        q = quantize(Odd(cell), x, scheme)
+        export_c(q, tmp_path, name="odd", target=target)
+        xi = with_rails(rng, q, x)
+        m = boards.run(tmp_path, "odd", board, xi[:, 0], count=0)
+        assert m.selftest == 0
+        np.testing.assert_array_equal(m.outputs, Runner(q.model).run(xi)[:, 0])
+
+
+@pytest.mark.board
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+def test_instructions_on_a_cortex_m4(rng, tmp_path, cell):
+    """w8a8 at I40 H64, int8 in and out of products: instructions per multiply-accumulate of a whole step."""
+    board_tools("cortex-m4")
+    net, x = nn.Recurrent(cell, 40, 64), series(rng, 40, T=60) / 300
+    q = quantize(net, x, "w8a8", input_bits=8)
+    export_c(q, tmp_path, name="bare", target="cortex-m4")
+    xi = q.quantize_input(x)[:, 0]
+    m = boards.run(tmp_path, "bare", "cortex-m4", xi, count=10)
+    np.testing.assert_array_equal(m.outputs, Runner(q.model).run(xi[:, None])[:, 0])
+    gates = sum(len(v) for v in q.model.layers[0].program.families.values()) // 2
+    assert m.instructions / (gates * 64 * (40 + 64)) <= budgets.M4_INSTRUCTIONS[cell]
+    assert m.stack <= 400
+
+
+@pytest.mark.board
+def test_float_c_on_a_cortex_m4(rng, tmp_path):
+    board_tools("cortex-m4")
+    net, x = Net("gru", 5, 16), series(rng, 5, T=100)
+    export_c(net, tmp_path, name="net", target="cortex-m4")
+    want = net(x).numpy()[:, 0]
+    m = boards.run(tmp_path, "net", "cortex-m4", x[:, 0], count=0)
+    assert m.selftest == 0
+    assert abs(m.outputs - want).max() <= budgets.FLOAT_C * max(1, abs(want).max())
+
+
+# --- bad input ------------------------------------------------------------------------------------------------------
+
+
+def test_bad_names_targets_and_folders(rng, tmp_path):
+    x = series(rng, 3)
+    q = quantize(nn.GRU(3, 2), x)
+    folder = tmp_path / "new"
+    file = tmp_path / "file"
+    file.write_text("")
+    for error, match, options in [
+        *((ValueError, "name: wanted a C identifier", {"name": n}) for n in ("", "2x", "a b", "a-b", "int", "Class", "x" * 41, "_a", "a__b", "é", "a\n")),
+        (TypeError, "name: wanted a string, got int", {"name": 3}),
+        (ValueError, "target: wanted one of generic, cortex-m4.*got 'z80'", {"name": "a", "target": "z80"}),
+        (gatecell.Unsupported, "cortex-m0", {"name": "a", "target": "cortex-m0"}),
+        (TypeError, "target: wanted a string", {"name": "a", "target": None}),
+    ]:
+        with pytest.raises(error, match=match):
+            export_c(q, folder, **options)
+    with pytest.raises(TypeError, match="Module or a quantised model wanted, got int"):
+        export_c(3, folder, name="a")
+    assert not folder.exists()
+    with pytest.raises(ValueError, match="folder: wanted one that can be written"):
+        export_c(q, file / "inside", name="a")
+    with pytest.raises(TypeError, match="real numbers"):
+        export_c(q, folder, name="a").run(["a"])
+
+
+def test_a_folder_that_cannot_be_written_keeps_what_it_has(rng, tmp_path):
+    if os.geteuid() == 0:
+        pytest.skip("root may write everywhere")
+    q = quantize(nn.GRU(3, 2), series(rng, 3))
+    export_c(q, tmp_path, name="a")
+    before = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
+    tmp_path.chmod(stat.S_IRUSR | stat.S_IXUSR)
+    try:
+        with pytest.raises(ValueError, match="folder"):
+            export_c(quantize(nn.LSTM(3, 2), series(rng, 3)), tmp_path, name="a")
+    finally:
+        tmp_path.chmod(stat.S_IRWXU)
+    assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == before
+
+
+def test_a_primitive_without_c_is_named():
+    sizes = {"I": 2, "H": 3}
+    layer = FloatLayer(normalised.signature, normalised.program, {k: np.ones(s, np.float32) for k, s in normalised.shapes(sizes).items()}, sizes)
+    golden_steps = Golden(np.zeros((1, 2), np.float32), np.zeros((1, 3), np.float32))
+    with pytest.raises(gatecell.Unsupported, match=r"(mean|var) has no C form yet in line"):
+        float_c(FloatModel((layer,), np.zeros(2), np.ones(2)), "a", "generic", golden_steps)

@@ -1,0 +1,339 @@
+"""Integer models: the Python definition against the arithmetic written by hand, intervals, what quantisation costs, files, bad input.
+
+Not here: the hand-written layers' own tests (test_textbook_integers.py), C (test_c.py).
+"""
+
+import dataclasses
+from fractions import Fraction
+from math import floor
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import budgets
+import gatecell
+import textbook
+from gatecell import nn
+from gatecell.algebra.integer import INT32, OPERATIONS, Vector, from_plain, prove, to_plain
+from gatecell.algebra.lower import Given, lower
+from gatecell.algebra.model import check
+from gatecell.algebra.ops import exp, lerp, sigmoid, tanh
+from gatecell.algebra.source import lines
+from gatecell.algebra.table import sigmoid_q, table, tanh_q
+from gatecell.cells import cells, record
+from gatecell.deploy.integer import Runner, requantize
+from gatecell.deploy.quantize import quantize
+from gatecell.deploy.quantized import QuantizedModel
+
+SCHEMES = ["w8a8", "w8a16"]
+SIZES = [(3, 5), (1, 1), (13, 50)]
+
+
+class Net(nn.Module):
+    """Standardisation, stacked recurrent layers, a hidden linear layer and a head."""
+
+    def __init__(self, cell, inputs, hidden, layers=1, last=False):
+        super().__init__()
+        self.standardize = nn.Standardize(np.linspace(-5, 900, inputs), np.linspace(0.1, 30, inputs))
+        self.recurrent = nn.Recurrent(cell, inputs, hidden, layers)
+        self.middle, self.head, self.last = nn.Linear(hidden, 7), nn.Linear(7, 2), last
+
+    def forward(self, x):
+        y, _ = self.recurrent(self.standardize(x))
+        return self.head(gatecell.relu(self.middle(y[-1] if self.last else y)))
+
+
+def series(rng, inputs, T=300, B=1):
+    """Bounded, slow and quick at once, in the units that Net standardises."""
+    t = np.arange(T)[:, None, None]
+    z = np.sin(t / rng.uniform(2, 40, (1, B, inputs)) + rng.uniform(0, 6, (1, B, inputs))) + rng.normal(0, 0.5, (T, B, inputs))
+    return (np.linspace(-5, 900, inputs) + np.linspace(0.1, 30, inputs) * z).astype(np.float32)
+
+
+def with_rails(rng, q, x):
+    """The model's integers for x, stretches of them at the rails and at random."""
+    top = 2 ** (q.model.input_bits - 1) - 1
+    xi = q.quantize_input(x).copy()
+    xi[20:40] = rng.choice([-top, top], xi[20:40].shape)
+    xi[60:90] = rng.integers(-top, top + 1, xi[60:90].shape)
+    xi[100:140] = top
+    return xi
+
+
+# --- the pieces -----------------------------------------------------------------------------------------------------
+
+
+def test_every_entry_of_the_table_is_the_documents():
+    np.testing.assert_array_equal(table(), textbook.TABLE)
+
+
+def test_tanh_and_sigmoid_are_the_textbooks_everywhere():
+    a = np.arange(-32768, 32768)
+    np.testing.assert_array_equal(tanh_q(a), textbook.integer_tanh(a))
+    np.testing.assert_array_equal(sigmoid_q(a), textbook.integer_sigmoid(a))
+
+
+@pytest.mark.parametrize("sh", [1, 2, 9, 15, 30])
+def test_requantisation_against_rationals(rng, sh):
+    acc = np.concatenate([rng.integers(*INT32, 60), [INT32[0], INT32[1], 0, -1, 1, 65535, -65536]])
+    m = np.concatenate([rng.integers(1, 32768, len(acc) - 2), [1, 32767]])
+    exact = [floor((Fraction(int(a) * int(k)) + 2 ** (15 + sh)) / 2 ** (16 + sh)) for a, k in zip(acc, m, strict=True)]
+    np.testing.assert_array_equal(requantize(acc, m, sh), [max(-32768, min(32767, v)) for v in exact])
+
+
+@given(st.data())
+def test_no_instruction_leaves_its_proven_interval(data):
+    """Any operation on any arguments within their intervals."""
+    op = data.draw(st.sampled_from(sorted(OPERATIONS)))
+    row = OPERATIONS[op]
+    low, high = (-32768, 32767) if op in ("tanh", "sigmoid", "mul", "lerp", "shl") else (-(2**30), 2**30)
+    arity = 3 if op == "lerp" else 2 if op in ("add", "sub", "mul", "max") else 1
+    ends = [sorted(data.draw(st.tuples(st.integers(low, high), st.integers(low, high)))) for _ in range(arity)]
+    if op == "lerp":
+        ends[0] = sorted(data.draw(st.tuples(st.integers(0, 32767), st.integers(0, 32767))))
+    shift = [data.draw(st.integers(0, 15))]
+    n = {"clamp": [-300, 500], "lerp": [15], "shl": shift, "shr": shift, "round": shift}.get(op, [])
+    span = row.span(*(tuple(e) for e in ends), *n)
+    values = [data.draw(st.integers(*e)) for e in ends]
+    assert span[0] <= int(row.of(*map(np.int64, values), *n)) <= span[1]
+
+
+# --- whole layers ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("input_bits", [8, 16])
+@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("cell", cells)
+def test_nothing_leaves_its_proven_interval_at_the_rails(rng, cell, scheme, input_bits):
+    """Every register of every step is compared, over inputs that the calibration never saw."""
+    for inputs, hidden in SIZES:
+        x = series(rng, inputs)
+        q = quantize(Net(cell, inputs, hidden, layers=2), x, scheme, input_bits=input_bits)
+        for layer in q.model.layers:
+            prove(layer.program)
+        y = Runner(q.model, 1, check=True).run(with_rails(rng, q, x))
+        assert len(np.unique(y)) > 100 or hidden == 1  # one rectified unit may be dead
+
+
+def by_hand(q, number=0):
+    """A layer as textbook.py takes it."""
+    layer = q.model.layers[number]
+    w = {k: v.astype(np.int64) for k, v in layer.weights.items()}
+    for a, _ in layer.program.accumulators:
+        shifts = {s.weight[0]: s.shift for s in a.sources}
+        w |= {f"{a.name}.m": layer.m[a.name].astype(np.int64), f"{a.name}.b": layer.b[a.name].astype(np.int64), f"{a.name}.SH": a.sh}
+        w |= {f"{a.name}.kW": shifts.get("W", 0), f"{a.name}.kR": shifts.get("R", 0), f"{a.name}.P": layer.program.vectors[a.name].frac}
+    states = layer.program.of_kind("state")
+    return w | ({"CF": states["c"].frac} if "c" in states else {})
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize(("I", "H"), SIZES)
+@pytest.mark.parametrize("cell", ["lstm", "gru", "gru_before"])
+def test_two_layers_and_a_head_equal_the_textbook(rng, cell, I, H, scheme):
+    x = series(rng, I)
+    q = quantize(Net(cell, I, H, layers=2), x, scheme)
+    xi = with_rails(rng, q, x)
+    h, zero, a8 = xi.astype(np.int64), np.zeros((1, H), np.int64), scheme == "w8a8"
+    for k in range(2):
+        if cell == "lstm":
+            h = textbook.integer_lstm(h, by_hand(q, k), a8, zero, zero, first=k == 0)["h"]
+        else:
+            h = textbook.integer_gru(h, by_hand(q, k), a8, zero, reset_after=cell == "gru", first=k == 0)["h"]
+    h = np.maximum(textbook.integer_linear(h, by_hand(q, 2)), 0)
+    want = textbook.integer_linear(h, by_hand(q, 3))
+    np.testing.assert_array_equal(q.run(xi), want)
+    np.testing.assert_array_equal(q.quantize_input(x), textbook.integer_input(x, q.model.scale, q.model.offset, 32767))
+
+
+@record(title="MGU")
+def mgu(W, R, x, h):
+    f = sigmoid(W.f(x) + R.f(h))
+    n = tanh(W.n(x) + R.n(f * h))
+    return lerp(f, h, n)
+
+
+@record(title="LSTM with peepholes and a projection", axes="P:M h:M", bias="W R")
+def projected(W, R, P, p, x, h, c):
+    i = sigmoid(W.i(x) + R.i(h) + p.i * c)
+    c = (1 - i) * c + i * tanh(W.g(x) + R.g(h))
+    o = sigmoid(W.o(x) + R.o(h) + p.o * c)
+    return P.h(o * tanh(c)), c
+
+
+@record(title="a page beyond the integers")
+def exponential(W, x, h):
+    return tanh(exp(W.a(x)) + h)
+
+
+def program_of(cell, view=False):
+    p = cell.program
+    params = {k: Vector("param", axis, 14, -16000, 16000) for k, axis in p.params.items()}
+    return lower(p, Given(Vector("input", "I", 0, -127, 127), view, True, dict.fromkeys(p.nodes, 2.0), params), lines(cell.signature))
+
+
+def test_any_page_gets_a_program():
+    """Kept values, a second loop, parameters, a projection onto another axis; JSON and back, proven again."""
+    for cell in (mgu, projected):
+        program = program_of(cell)
+        assert from_plain(to_plain(program)) == program
+    assert len(program_of(mgu).loops) == 2
+    assert [loop.axis for loop in program_of(projected).loops] == ["H", "M"]
+
+
+def test_a_primitive_without_integers_is_named_with_its_line():
+    with pytest.raises(gatecell.Unsupported, match=r"exp has no integer meaning yet in line \d+: return tanh\(exp"):
+        program_of(exponential)
+
+
+# --- what it costs, layouts, streaming ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("cell", cells)
+def test_quantisation_costs_little(rng, cell, scheme):
+    """Random weights, the hardest case: the output's error relative to its deviation."""
+    gatecell.manual_seed(1)
+    net, x = Net(cell, 4, 32), series(rng, 4, T=600)
+    want = net(x).numpy()
+    got = quantize(net, x, scheme)(x)
+    assert np.sqrt(((got - want) ** 2).mean() / want.var()) <= budgets.QUANTISED[scheme]
+
+
+def test_layouts_streams_and_last_steps_agree(rng):
+    gatecell.manual_seed(2)
+    x = series(rng, 3, T=50, B=4)
+    every, last = Net("gru", 3, 6), Net("gru", 3, 6, last=True)
+    last.load_state_dict(every.state_dict())
+    q, ql = quantize(every, x), quantize(last, x)
+    y = q(x)
+    assert y.shape == (50, 4, 2)
+    np.testing.assert_array_equal(ql(x), y[-1])
+    np.testing.assert_array_equal(q(x[:, 2]), y[:, 2])
+    s = q.stream(batch=4)
+    np.testing.assert_array_equal([s.step(row) for row in x], y)
+    s.reset()
+    np.testing.assert_array_equal(s.step(x[0]), y[0])
+    bare = nn.LSTM(3, 5, batch_first=True)
+    xb = np.ascontiguousarray(x.transpose(1, 0, 2)) / 100
+    assert quantize(bare, xb)(xb).shape == (4, 50, 5)
+    assert abs(quantize(bare, xb, "w8a16")(xb) - bare(xb)[0].numpy()).max() < 0.01
+
+
+def test_the_input_is_rounded_as_the_document_says(rng):
+    q = quantize(nn.GRU(2, 3), series(rng, 2), input_bits=8)
+    x = np.array([[np.nan, np.inf], [-np.inf, 1e30], [0, 2.5]], np.float32)
+    want = textbook.integer_input(x, q.model.scale, q.model.offset, 127)
+    np.testing.assert_array_equal(q.quantize_input(x), want)
+    assert want[0].tolist() == [-127, 127]
+
+
+# --- files and bad input --------------------------------------------------------------------------------------------
+
+
+def test_arrays_there_and_back(rng):
+    x = series(rng, 3)
+    q = quantize(Net("lstm", 3, 5), x)
+    arrays = q.to_arrays()
+    again = QuantizedModel.from_arrays(arrays)
+    np.testing.assert_array_equal(again(x), q(x))
+    assert (again.input, again.output, again.scheme) == (q.input, q.output, "w8a8")
+
+
+def spoiled(arrays):
+    """(name of the trouble, arrays) for arrays that are no model."""
+    copy = lambda: {k: v.copy() for k, v in arrays.items()}
+    for name in arrays:
+        yield f"{name} is missing", {k: v for k, v in arrays.items() if k != name}
+    for name in ("0.W", "0.i.m", "0.i.b", "input.scale", "output.fraction"):
+        yield f"{name} of another shape", copy() | {name: arrays[name][:-1]}
+        yield f"{name} of another type", copy() | {name: arrays[name].astype(np.float64)}
+    big = copy()
+    big["0.i.b"][:] = 2**31 - 1
+    yield "a bound broken", big
+    zero = copy()
+    zero["0.i.m"][0] = 0
+    yield "a multiplier of 0", zero
+    low = copy()
+    low["0.W"][0, 0] = -128
+    yield "a weight of -128", low
+    text = bytes(arrays["description"]).decode()
+    changes = [('"rule": 1', '"rule": 2'), ('"tanh"', '"tan"'), ('"n": [15]', '"n": [40]'), ('"kind": "acc"', '"kind": "input"'), ("{", "")]
+    for old, new in changes:
+        assert old in text
+        yield f"{old} -> {new}", copy() | {"description": np.frombuffer(text.replace(old, new, 1).encode(), np.uint8)}
+    nan = copy()
+    nan["input.scale"][0] = np.nan
+    yield "a NaN", nan
+
+
+def test_arrays_that_are_no_model_are_refused(rng):
+    arrays = quantize(nn.LSTM(3, 5), series(rng, 3) / 100).to_arrays()
+    for trouble, bad in spoiled(arrays):
+        try:
+            QuantizedModel.from_arrays(bad)
+        except ValueError:
+            continue
+        pytest.fail(f"{trouble}: accepted")
+
+
+def test_bad_input_is_refused_with_words(rng):
+    x = series(rng, 3)
+    net = Net("lstm", 3, 5)
+    for error, match, call in [
+        (ValueError, "w8a8, w8a16, got 'int8'", lambda: quantize(net, x, "int8")),
+        (gatecell.Unsupported, "w4a8", lambda: quantize(net, x, "w4a8")),
+        (TypeError, "scheme", lambda: quantize(net, x, 8)),
+        (TypeError, "Module wanted, got str", lambda: quantize("net", x)),
+        (ValueError, "8 or 16, got 12", lambda: quantize(net, x, input_bits=12)),
+        (ValueError, r"3 features .* got shape \(300, 1, 2\)", lambda: quantize(net, x[..., :2])),
+        (ValueError, "got NaN", lambda: quantize(net, np.where(x > 100, np.nan, x))),
+        (TypeError, "real numbers", lambda: quantize(net, x.astype(str))),
+        (ValueError, "at least one step", lambda: quantize(net, x[:0])),
+        (ValueError, "3 features", lambda: quantize(net, x)(x[..., :2])),
+        (TypeError, "real numbers", lambda: quantize(net, x)(x + 1j)),
+        (TypeError, "int16 wanted", lambda: quantize(net, x).run(x)),
+        (ValueError, "batch", lambda: quantize(net, x).stream(0)),
+        (ValueError, r"shape \(1, 3\)", lambda: quantize(net, x).stream().step(x[0, 0, :2])),
+    ]:
+        with pytest.raises(error, match=match):
+            call()
+
+
+def test_a_chain_that_branches_names_its_line(rng):
+    class Residual(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.r = nn.GRU(3, 3)
+
+        def forward(self, x):
+            y, _ = self.r(x)
+            return y + x
+
+    with pytest.raises(gatecell.Unsupported, match=r"add in .*test_integer\.py:\d+: wanted a chain"):
+        quantize(Residual(), series(rng, 3))
+
+
+def test_constants_around_layers_are_folded(rng):
+    """Arithmetic with constants before and after layers changes weights, not the model."""
+
+    class Scaled(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.r, self.h = nn.LSTM(3, 8), nn.Linear(8, 2)
+
+        def forward(self, x):
+            y, _ = self.r((x - 100.0) * 0.01)
+            return self.h(y * 2.0) * 10.0 - 3.0
+
+    net, x = Scaled(), series(rng, 3)
+    assert abs(quantize(net, x, "w8a16")(x) - net(x).numpy()).max() < 0.05
+
+
+def test_check_refuses_a_model_of_another_version(rng):
+    q = quantize(nn.GRU(2, 3), series(rng, 2) / 100)
+    check(q.model)
+    with pytest.raises(ValueError, match="version 1, got version 2"):
+        check(dataclasses.replace(q.model, rule=2))
