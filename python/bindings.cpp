@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <deque>
 #include <memory>
 #include <new>
 #include <optional>
@@ -181,16 +182,68 @@ struct Integer {
   }
 };
 
+// Large blocks are kept for the next array of about their size: the kernel would hand out fresh pages, and filling in those
+// costs a training step a quarter of its time.  At most `LIMIT` bytes wait here, the oldest leave first.  The GIL guards it.
+class Blocks {
+ public:
+  static constexpr size_t LARGE = size_t{1} << 18, LIMIT = size_t{1} << 28;
+
+  void *take(size_t bytes, size_t &size) {
+    for (auto b = waiting_.rbegin(); b != waiting_.rend(); ++b)
+      if (b->size >= bytes && b->size - bytes <= bytes / 8) {
+        void *data = b->data;
+        size = b->size;
+        total_ -= size;
+        waiting_.erase(std::next(b).base());
+        return data;
+      }
+    size = (bytes + 4095) / 4096 * 4096;
+    return std::aligned_alloc(64, size);
+  }
+  void give(void *data, size_t size) {
+    waiting_.push_back({data, size});
+    total_ += size;
+    while (total_ > LIMIT) {
+      std::free(waiting_.front().data);
+      total_ -= waiting_.front().size;
+      waiting_.pop_front();
+    }
+  }
+
+ private:
+  struct Block {
+    void *data;
+    size_t size;
+  };
+  std::deque<Block> waiting_;
+  size_t total_ = 0;
+};
+
+Blocks &blocks() {
+  static auto *all = new Blocks;  // arrays may outlive every static
+  return *all;
+}
+
 // An array whose data begins on a cache line: vectors that straddle lines cost twice.
 py::array empty(const std::vector<py::ssize_t> &shape, const py::dtype &dtype) {
   auto bytes = static_cast<size_t>(dtype.itemsize());
-  for (const py::ssize_t n : shape) {
+  for (const py::ssize_t n : shape)
     if (n < 0 || __builtin_mul_overflow(bytes, static_cast<size_t>(n), &bytes)) throw std::bad_alloc();
-  }
   if (bytes > SIZE_MAX / 2) throw std::bad_alloc();
-  void *data = std::aligned_alloc(64, bytes / 64 * 64 + 64);
+  if (bytes < Blocks::LARGE) {
+    void *data = std::aligned_alloc(64, bytes / 64 * 64 + 64);
+    if (!data) throw std::bad_alloc();
+    return py::array(dtype, shape, data, py::capsule(data, std::free));
+  }
+  size_t size = 0;
+  void *data = blocks().take(bytes, size);
   if (!data) throw std::bad_alloc();
-  return py::array(dtype, shape, data, py::capsule(data, std::free));
+  auto *owned = new std::pair<void *, size_t>(data, size);
+  return py::array(dtype, shape, data, py::capsule(owned, [](void *p) {
+                     auto *block = static_cast<std::pair<void *, size_t> *>(p);
+                     blocks().give(block->first, block->second);
+                     delete block;
+                   }));
 }
 
 py::array function(const std::string &name, const py::array &x) {

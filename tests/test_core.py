@@ -280,3 +280,37 @@ def test_fork_after_use(rng):
     )
     r = subprocess.run([sys.executable, "-W", "ignore", "-c", program], capture_output=True, text=True, timeout=60, check=False)
     assert r.returncode == 0, r.stderr
+
+
+@pytest.mark.parametrize("cell", cells.values(), ids=lambda c: c.name)
+def test_backward_again_with_retain_graph(cell, rng):
+    """The way back writes over what was kept, and yet comes twice to the same bits."""
+    m = nn.Recurrent(cell.name, 3, 18, num_layers=2)
+    x = gatecell.tensor(rng.normal(size=(6, 4, 3)).astype(np.float32), requires_grad=True)
+    loss = (m(x)[0] ** 2).sum()
+    seen = []
+    for retain in (True, False):
+        x.grad = None
+        m.zero_grad()
+        loss.backward(retain_graph=retain)
+        seen.append([np.array(x.grad), *(np.array(p.grad) for p in m.parameters())])
+    assert all(np.array_equal(a, b) for a, b in zip(*seen, strict=True))
+
+
+def test_large_arrays_are_reused_and_bounded():
+    """The block of a dropped array serves the next of its size; random sizes leave no more than the bound behind."""
+    a = _core.empty((1 << 18,), np.dtype(np.float32))
+    where = a.ctypes.data
+    del a
+    assert _core.empty((1 << 18,), np.dtype(np.float32)).ctypes.data == where
+    before = resident()
+    sizes = np.random.default_rng(0).integers(1 << 18, 1 << 24, 400)
+    for n in sizes:
+        _core.empty((int(n),), np.dtype(np.uint8))[::4096] = 1
+    assert resident() - before < (1 << 28) + (1 << 26)
+
+
+def resident():
+    """Bytes of memory that this process has."""
+    with open("/proc/self/statm") as f:
+        return int(f.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")

@@ -76,7 +76,9 @@ int64_t scratch_bytes(const gatecell_layer &layer, int64_t rows) {
       const Loop &loop = layer.plan->passes[s].loops[l];
       const int64_t width = std::max(layer.loops[s][l].panel, TILE_VECTORS) * 16;
       const auto tiles = static_cast<int64_t>(loop.arrays.size()) + loop.accumulators + loop.temporaries;
-      tile = std::max(tile, (tiles * TILE_ROWS + static_cast<int64_t>(loop.scalars.size())) * width);
+      // Behind the tiles, the vectors of their sums: four words each, eight vectors in 16 units at most.
+      const int64_t columns = static_cast<int64_t>(loop.terms.size()) * width / 2;
+      tile = std::max(tile, (tiles * TILE_ROWS + static_cast<int64_t>(loop.scalars.size())) * width + columns * 32 / size_of(layer.type));
     }
   return (own + tile + 64) * size_of(layer.type);
 }

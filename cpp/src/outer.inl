@@ -32,11 +32,9 @@ template <class R> void outer(const Outer &job) {
         const int64_t high = least(HIGH, m - i * HIGH), step = tile_rows(least(4, whole / L));
         for (int64_t j = 0; j < high; j += step) {
           const Rows<R> source{argument + i * depth * HIGH + j, HIGH, depth};
-          R *c[WIDE / L];
-          const R *init[WIDE / L];
-          int64_t init_row[WIDE / L];
-          for (int64_t v = 0; v < whole / L; v++) init[v] = c[v] = sum + j * WIDE + v * L, init_row[v] = WIDE;
-          product<R, true>(least(step, high - j), whole / L, &source, 1, gradient, whole, init, init_row, c, WIDE);
+          Column<R> c[WIDE / L];
+          for (int64_t v = 0; v < whole / L; v++) c[v] = {sum + j * WIDE + v * L, WIDE, sum + j * WIDE + v * L, WIDE};
+          product<R, true>(least(step, high - j), whole / L, &source, 1, gradient, whole, c);
         }
       }
     }

@@ -8,14 +8,20 @@ template <class R> struct Rows {  // the source of a segment, k values of each r
   int64_t row, k;
 };
 
-// c += w a for one tile.  w: [k][`wide` elements]; init: where each vector starts from, rows `init_row` elements apart.
+template <class R> struct Column {  // one vector of units: where its sum starts from and goes to, rows `.._row` elements apart
+  const R *init;
+  int64_t init_row;
+  R *sum;
+  int64_t sum_row;
+};
+
+// sum += w a for one tile.  w: [k][`wide` elements].
 template <class R, int ROWS, int VECTORS, bool PACKED>
-__attribute__((noinline)) void product_tile(const Rows<R> *source, int segments, const R *w, int64_t wide, const R *const *init,
-                                            const int64_t *init_row, R *const *c, int64_t c_row) {
+__attribute__((noinline)) void product_tile(const Rows<R> *source, int segments, const R *w, int64_t wide, const Column<R> *column) {
   using V = typename Of<R>::V;
   constexpr int L = Of<R>::lanes;
   V sum[ROWS][VECTORS];
-  UNROLL for (int m = 0; m < ROWS; m++) UNROLL for (int j = 0; j < VECTORS; j++) sum[m][j] = load(init[j] + m * init_row[j]);
+  UNROLL for (int m = 0; m < ROWS; m++) UNROLL for (int j = 0; j < VECTORS; j++) sum[m][j] = load(column[j].init + m * column[j].init_row);
   for (const Rows<R> *s = source; s < source + segments; s++) {
     const R *a = s->at;
     const int64_t row = PACKED ? 1 : s->row, next = PACKED ? s->row : 1;
@@ -28,7 +34,7 @@ __attribute__((noinline)) void product_tile(const Rows<R> *source, int segments,
       }
     }
   }
-  UNROLL for (int m = 0; m < ROWS; m++) UNROLL for (int j = 0; j < VECTORS; j++) store(c[j] + m * c_row, sum[m][j]);
+  UNROLL for (int m = 0; m < ROWS; m++) UNROLL for (int j = 0; j < VECTORS; j++) store(column[j].sum + m * column[j].sum_row, sum[m][j]);
 }
 
 // How many rows fill the registers beside so many vectors.
@@ -38,46 +44,43 @@ INLINE int64_t tile_rows(int64_t vectors) {
 }
 
 template <class R, int VECTORS, bool PACKED>
-INLINE void product_rows(int64_t rows, const Rows<R> *s, int n, const R *w, int64_t wide, const R *const *init, const int64_t *init_row, R *const *c,
-                         int64_t c_row) {
+INLINE void product_rows(int64_t rows, const Rows<R> *s, int n, const R *w, int64_t wide, const Column<R> *c) {
   switch (rows) {
-    case 1: return product_tile<R, 1, VECTORS, PACKED>(s, n, w, wide, init, init_row, c, c_row);
-    case 2: return product_tile<R, 2, VECTORS, PACKED>(s, n, w, wide, init, init_row, c, c_row);
-    case 3: return product_tile<R, 3, VECTORS, PACKED>(s, n, w, wide, init, init_row, c, c_row);
-    case 4: return product_tile<R, 4, VECTORS, PACKED>(s, n, w, wide, init, init_row, c, c_row);
-    case 5: return product_tile<R, 5, VECTORS, PACKED>(s, n, w, wide, init, init_row, c, c_row);
-    case 6: return product_tile<R, 6, VECTORS, PACKED>(s, n, w, wide, init, init_row, c, c_row);
-    case 7: return product_tile<R, 7, VECTORS, PACKED>(s, n, w, wide, init, init_row, c, c_row);
-    default: return product_tile<R, 8, VECTORS, PACKED>(s, n, w, wide, init, init_row, c, c_row);
+    case 1: return product_tile<R, 1, VECTORS, PACKED>(s, n, w, wide, c);
+    case 2: return product_tile<R, 2, VECTORS, PACKED>(s, n, w, wide, c);
+    case 3: return product_tile<R, 3, VECTORS, PACKED>(s, n, w, wide, c);
+    case 4: return product_tile<R, 4, VECTORS, PACKED>(s, n, w, wide, c);
+    case 5: return product_tile<R, 5, VECTORS, PACKED>(s, n, w, wide, c);
+    case 6: return product_tile<R, 6, VECTORS, PACKED>(s, n, w, wide, c);
+    case 7: return product_tile<R, 7, VECTORS, PACKED>(s, n, w, wide, c);
+    default: return product_tile<R, 8, VECTORS, PACKED>(s, n, w, wide, c);
   }
 }
 
-// Any number of vectors, in chunks that fit the registers; one row alone takes more of them, for independent chains.
+// Any number of vectors, in chunks that fit the registers; one row or two take more of them, for independent chains.
 template <class R, bool PACKED>
-void product(int64_t rows, int64_t vectors, const Rows<R> *s, int n, const R *w, int64_t wide, const R *const *init, const int64_t *init_row,
-             R *const *c, int64_t c_row) {
+void product(int64_t rows, int64_t vectors, const Rows<R> *s, int n, const R *w, int64_t wide, const Column<R> *column) {
   constexpr int MANY = BYTES == 64 ? 16 : 8;
-  for (int64_t j = 0; j < vectors;) {
+  for (int64_t j = 0, chunk = 0; j < vectors; j += chunk) {
     const int64_t left = vectors - j;
     const R *wj = w + j * Of<R>::lanes;
+    const Column<R> *c = column + j;
     if (!PACKED && rows == 1 && left >= MANY) {
-      product_tile<R, 1, MANY, false>(s, n, wj, wide, init + j, init_row + j, c + j, c_row);
-      j += MANY;
+      product_tile<R, 1, MANY, false>(s, n, wj, wide, c);
+      chunk = MANY;
     } else if (!PACKED && rows <= 2 && left >= 8) {
-      product_rows<R, 8, false>(rows, s, n, wj, wide, init + j, init_row + j, c + j, c_row);
-      j += 8;
-    } else if (left >= 4) {
-      product_rows<R, 4, PACKED>(rows, s, n, wj, wide, init + j, init_row + j, c + j, c_row);
-      j += 4;
-    } else if (left == 3) {
-      product_rows<R, 3, PACKED>(rows, s, n, wj, wide, init + j, init_row + j, c + j, c_row);
-      j += 3;
-    } else if (left == 2) {
-      product_rows<R, 2, PACKED>(rows, s, n, wj, wide, init + j, init_row + j, c + j, c_row);
-      j += 2;
+      product_rows<R, 8, false>(rows, s, n, wj, wide, c);
+      chunk = 8;
     } else {
-      product_rows<R, 1, PACKED>(rows, s, n, wj, wide, init + j, init_row + j, c + j, c_row);
-      j += 1;
+      chunk = least(left, 4);
+      if (chunk == 4)
+        product_rows<R, 4, PACKED>(rows, s, n, wj, wide, c);
+      else if (chunk == 3)
+        product_rows<R, 3, PACKED>(rows, s, n, wj, wide, c);
+      else if (chunk == 2)
+        product_rows<R, 2, PACKED>(rows, s, n, wj, wide, c);
+      else
+        product_rows<R, 1, PACKED>(rows, s, n, wj, wide, c);
     }
   }
 }

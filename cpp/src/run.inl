@@ -112,15 +112,22 @@ template <class R> class Runner {
     for (const Group &g : packed.groups) vectors = greatest(vectors, static_cast<int64_t>(g.columns.size()) * packed.panel * 16 / Of<R>::lanes);
     const int64_t rows = job_.last - job_.first, most = packed.groups.empty() ? TILE_ROWS : tile_rows(vectors), blocks = (rows + most - 1) / most;
     const int64_t tiles = (packed.vectors + width - 1) / width;
-    Register<R> reg[MOST_REGISTERS];
+    Register<R> reg[MOST_REGISTERS], first[MOST_REGISTERS];  // of a tile, and of the first row's first unit
     layout(loop, width, reg);
+    for (size_t k = 0; k < loop.arrays.size(); k++) first[k] = {at(loop.arrays[k], t, job_.first), row_of(loop.arrays[k])};
+    Rows<R> source[MOST_SEGMENTS];
+    Rows<R> *s = source;
+    for (const Group &g : packed.groups)
+      for (const Segment &segment : g.segments) *s++ = {at(segment.source, t, job_.first), row_of(segment.source), segment.k};
     for (int64_t i = 0; i < tiles; i++) {
       const int64_t v0 = (t & 1 ? tiles - 1 - i : i) * width;  // to and fro: what L1 still holds is read first
       const int64_t n = least(width, packed.vectors - v0);
-      for (int64_t k = 0, b = job_.first; k < blocks; k++) {
+      columns(packed, v0, n, reg + loop.arrays.size());
+      for (int64_t k = 0, b = 0; k < blocks; k++) {
         const int64_t m = rows * (k + 1) / blocks - rows * k / blocks;  // blocks differ by a row at most
-        for (int64_t v = v0; v < v0 + n; v += packed.panel) products(loop, packed, t, b, m, v, v0, reg);
-        arrays(loop, t, b, m, v0, n, reg);
+        products(packed, b, m, v0, n, source);
+        for (size_t a = 0; a < loop.arrays.size(); a++) reg[a] = {first[a].at + b * first[a].row + v0 * 16, first[a].row};
+        if (spreads_) spread(loop, first, b, m, n, reg);
         if (step)
           step(reg, m, n * 16);
         else
@@ -136,6 +143,8 @@ template <class R> class Runner {
     const auto memory = static_cast<int32_t>(loop.arrays.size());
     const int64_t row = width * 16;
     spread_ = p;  // a tile for each array of one value a row
+    spreads_ = false;
+    for (int32_t a : loop.arrays) spreads_ |= plan_.arrays[static_cast<size_t>(a)].kind == Kind::row;
     p += memory * TILE_ROWS * row;
     reg += memory;
     for (int32_t k = 0; k < loop.accumulators + loop.temporaries; k++, p += TILE_ROWS * row) *reg++ = {p, row};
@@ -145,50 +154,56 @@ template <class R> class Runner {
       *reg++ = {p, 0};
       p += row;
     }
+    columns_ = reinterpret_cast<Column<R> *>(p);
   }
 
-  void arrays(const Loop &loop, int64_t t, int64_t b, int64_t rows, int64_t v0, int64_t vectors, Register<R> *reg) const {
+  // Arrays of one value a row become tiles of equal units.
+  void spread(const Loop &loop, const Register<R> *first, int64_t b, int64_t rows, int64_t vectors, Register<R> *reg) const {
     for (size_t k = 0; k < loop.arrays.size(); k++) {
-      const int32_t a = loop.arrays[k];
-      if (plan_.arrays[static_cast<size_t>(a)].kind == Kind::row) {
-        R *tile = spread_ + static_cast<int64_t>(k) * TILE_ROWS * vectors * 16;
-        for (int64_t m = 0; m < rows; m++) fill(tile + m * vectors * 16, tile + (m + 1) * vectors * 16, *at(a, t, b + m));
-        reg[k] = {tile, vectors * 16};
-      } else {
-        reg[k] = {at(a, t, b) + v0 * 16, row_of(a)};
-      }
+      if (plan_.arrays[static_cast<size_t>(loop.arrays[k])].kind != Kind::row) continue;
+      R *tile = spread_ + static_cast<int64_t>(k) * TILE_ROWS * vectors * 16;
+      for (int64_t m = 0; m < rows; m++) fill(tile + m * vectors * 16, tile + (m + 1) * vectors * 16, first[k].at[b + m]);
+      reg[k] = {tile, vectors * 16};
     }
   }
 
-  // Fills the accumulators of `rows` rows from b and the panel that begins at vector v of a tile that begins at v0.
-  void products(const Loop &loop, const PackedLoop &packed, int64_t t, int64_t b, int64_t rows, int64_t v, int64_t v0, const Register<R> *reg) const {
+  // Where the sums of a tile begin, bias or an earlier group's sum, and where they go: [panel][group][column][vector].
+  void columns(const PackedLoop &packed, int64_t v0, int64_t vectors, const Register<R> *accumulators) const {
     constexpr int64_t L = Of<R>::lanes, PARTS = 16 / L;
-    const int64_t width = least(packed.panel, packed.vectors - v);
-    const Register<R> *accumulators = reg + loop.arrays.size();
-    uint64_t begun = 0;  // accumulators that hold a partial sum already
-    for (const Group &g : packed.groups) {
-      const auto columns = static_cast<int64_t>(g.columns.size());
-      const R *init[MOST_VECTORS];
-      int64_t init_row[MOST_VECTORS];
-      R *c[MOST_VECTORS];
-      int64_t n = 0, c_row = 0;
-      for (int32_t a : g.columns) {
-        const Register<R> &r = accumulators[a];
-        const bool first = !(begun >> a & 1);
-        const R *bias = weights_ + packed.bias + (a * packed.vectors + v) * 16;
-        c_row = r.row;
-        for (int64_t j = 0; j < width * PARTS; j++, n++) {
-          c[n] = r.at + (v - v0) * 16 + j * L;
-          init[n] = first ? bias + j * L : c[n];
-          init_row[n] = first ? 0 : r.row;
+    Column<R> *c = columns_;
+    for (int64_t v = v0; v < v0 + vectors; v += packed.panel) {
+      const int64_t width = least(packed.panel, packed.vectors - v);
+      uint64_t begun = 0;  // accumulators that hold a partial sum already
+      for (const Group &g : packed.groups)
+        for (int32_t a : g.columns) {
+          const Register<R> &r = accumulators[a];
+          const bool first = !(begun >> a & 1);
+          begun |= uint64_t{1} << a;
+          const R *bias = weights_ + packed.bias + (a * packed.vectors + v) * 16;
+          for (int64_t j = 0; j < width * PARTS; j++) {
+            R *sum = r.at + (v - v0) * 16 + j * L;
+            *c++ = first ? Column<R>{bias + j * L, 0, sum, r.row} : Column<R>{sum, r.row, sum, r.row};
+          }
         }
-        begun |= uint64_t{1} << a;
+    }
+  }
+
+  // Fills the accumulators of a tile, `rows` rows from b on.
+  void products(const PackedLoop &packed, int64_t b, int64_t rows, int64_t v0, int64_t vectors, const Rows<R> *source) const {
+    constexpr int64_t PARTS = 16 / Of<R>::lanes;
+    const Column<R> *c = columns_;
+    for (int64_t v = v0; v < v0 + vectors; v += packed.panel) {
+      const int64_t width = least(packed.panel, packed.vectors - v);
+      const Rows<R> *s = source;
+      for (const Group &g : packed.groups) {
+        const auto columns = static_cast<int64_t>(g.columns.size());
+        Rows<R> here[MOST_SEGMENTS];
+        int segments = 0;
+        for (size_t k = 0; k < g.segments.size(); k++, s++) here[segments++] = {s->at + b * s->row, s->row, s->k};
+        const R *w = weights_ + g.weights + v * 16 * columns * g.depth;
+        product<R, false>(rows, columns * width * PARTS, here, segments, w, columns * width * 16, c);
+        c += columns * width * PARTS;
       }
-      Rows<R> source[MOST_SEGMENTS];
-      int segments = 0;
-      for (const Segment &s : g.segments) source[segments++] = {at(s.source, t, b), row_of(s.source), s.k};
-      const R *w = weights_ + g.weights + v * 16 * columns * g.depth;
-      product<R, false>(rows, n, source, segments, w, columns * width * 16, init, init_row, c, c_row);
     }
   }
 
@@ -197,6 +212,8 @@ template <class R> class Runner {
   const gatecell_plan &plan_;
   const R *weights_;
   R *free_, *tile_, *spread_ = nullptr;
+  bool spreads_ = false;
+  Column<R> *columns_ = nullptr;
   R *own_[MOST_ARRAYS] = {};
   int64_t own_row_[MOST_ARRAYS] = {};
 };

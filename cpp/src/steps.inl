@@ -93,11 +93,12 @@ void gru_train_0(const Register<float> *r, int64_t rows, int64_t units) {
       const Vf z = sigmoid(load(a8 + u));
       const Vf a11_ = load(a11 + u);
       const Vf n = tanh(fma(r_, a11_, load(a10 + u)));
+      const Vf h_new_ = lerp(z, n, load(h + u));
       store(keep2 + u, a11_);
       store(keep0 + u, r_);
       store(keep1 + u, z);
       store(keep3 + u, n);
-      store(h_new + u, lerp(z, n, load(h + u)));
+      store(h_new + u, h_new_);
     }
   }
 }
@@ -123,12 +124,15 @@ void gru_back_0(const Register<float> *r, int64_t rows, int64_t units) {
       const Vf t8 = t5 * keep1_;
       const Vf keep3_ = load(keep3 + u);
       const Vf t13 = (t5 - t8) * fnma(keep3_, keep3_, splat<Vf>(1.0f));
+      const Vf keep0_ = load(keep0 + u);
+      const Vf cross3_ = t13 * keep0_;
+      const Vf cross1_ = t5 * (load(h + u) - keep3_) * (keep1_ * (splat<Vf>(1.0f) - keep1_));
+      const Vf cross0_ = t13 * load(keep2 + u) * (keep0_ * (splat<Vf>(1.0f) - keep0_));
       store(buffer12 + u, t8);
       store(cross2 + u, t13);
-      const Vf keep0_ = load(keep0 + u);
-      store(cross3 + u, t13 * keep0_);
-      store(cross1 + u, t5 * (load(h + u) - keep3_) * (keep1_ * (splat<Vf>(1.0f) - keep1_)));
-      store(cross0 + u, t13 * load(keep2 + u) * (keep0_ * (splat<Vf>(1.0f) - keep0_)));
+      store(cross3 + u, cross3_);
+      store(cross1 + u, cross1_);
+      store(cross0 + u, cross0_);
     }
   }
 }
@@ -154,8 +158,9 @@ void gru_before_infer_0(const Register<float> *r, int64_t rows, int64_t units) {
     const float *a4 = r[3].at + m * r[3].row;
     const float *a8 = r[4].at + m * r[4].row;
     for (int64_t u = 0; u < units; u += Of<float>::lanes) {
+      const Vf buffer4_ = sigmoid(load(a4 + u)) * load(h + u);
       store(buffer3 + u, load(a8 + u));
-      store(buffer4 + u, sigmoid(load(a4 + u)) * load(h + u));
+      store(buffer4 + u, buffer4_);
     }
   }
 }
@@ -184,9 +189,10 @@ void gru_before_train_0(const Register<float> *r, int64_t rows, int64_t units) {
     const float *a8 = r[5].at + m * r[5].row;
     for (int64_t u = 0; u < units; u += Of<float>::lanes) {
       const Vf r_ = sigmoid(load(a4 + u));
+      const Vf buffer7_ = r_ * load(h + u);
       store(buffer6 + u, load(a8 + u));
       store(keep0 + u, r_);
-      store(buffer7 + u, r_ * load(h + u));
+      store(buffer7 + u, buffer7_);
     }
   }
 }
@@ -203,9 +209,10 @@ void gru_before_train_1(const Register<float> *r, int64_t rows, int64_t units) {
     for (int64_t u = 0; u < units; u += Of<float>::lanes) {
       const Vf z = sigmoid(load(buffer6 + u));
       const Vf n = tanh(load(a13 + u));
+      const Vf h_new_ = lerp(z, n, load(h + u));
       store(keep1 + u, z);
       store(keep2 + u, n);
-      store(h_new + u, lerp(z, n, load(h + u)));
+      store(h_new + u, h_new_);
     }
   }
 }
@@ -226,11 +233,12 @@ void gru_before_back_0(const Register<float> *r, int64_t rows, int64_t units) {
     for (int64_t u = 0; u < units; u += Of<float>::lanes) {
       const Vf t7 = load(carry_h + u) + load(dy + u);
       const Vf t10 = t7 * load(keep1 + u);
+      const Vf keep2_ = load(keep2 + u);
+      const Vf cross2_ = (t7 - t10) * fnma(keep2_, keep2_, splat<Vf>(1.0f));
       store(arg3 + u, load(keep0 + u) * load(h + u));
       store(buffer11 + u, t7);
       store(buffer12 + u, t10);
-      const Vf keep2_ = load(keep2 + u);
-      store(cross2 + u, (t7 - t10) * fnma(keep2_, keep2_, splat<Vf>(1.0f)));
+      store(cross2 + u, cross2_);
     }
   }
 }
@@ -249,12 +257,14 @@ void gru_before_back_1(const Register<float> *r, int64_t rows, int64_t units) {
     const float *a16 = r[8].at + m * r[8].row;
     for (int64_t u = 0; u < units; u += Of<float>::lanes) {
       const Vf a16_ = load(a16 + u);
-      store(buffer13 + u, a16_);
       const Vf h_ = load(h + u);
       const Vf keep1_ = load(keep1 + u);
-      store(cross1 + u, load(buffer11 + u) * (h_ - load(keep2 + u)) * (keep1_ * (splat<Vf>(1.0f) - keep1_)));
+      const Vf cross1_ = load(buffer11 + u) * (h_ - load(keep2 + u)) * (keep1_ * (splat<Vf>(1.0f) - keep1_));
       const Vf keep0_ = load(keep0 + u);
-      store(cross0 + u, a16_ * h_ * (keep0_ * (splat<Vf>(1.0f) - keep0_)));
+      const Vf cross0_ = a16_ * h_ * (keep0_ * (splat<Vf>(1.0f) - keep0_));
+      store(buffer13 + u, a16_);
+      store(cross1 + u, cross1_);
+      store(cross0 + u, cross0_);
     }
   }
 }
@@ -285,8 +295,9 @@ void lstm_infer_0(const Register<float> *r, int64_t rows, int64_t units) {
     const float *o = r[6].at + m * r[6].row;
     for (int64_t u = 0; u < units; u += Of<float>::lanes) {
       const Vf c_ = fma(sigmoid(load(f + u)), load(c + u), sigmoid(load(i + u)) * tanh(load(g + u)));
+      const Vf h_new_ = sigmoid(load(o + u)) * tanh(c_);
       store(c_new + u, c_);
-      store(h_new + u, sigmoid(load(o + u)) * tanh(c_));
+      store(h_new + u, h_new_);
     }
   }
 }
@@ -313,13 +324,14 @@ void lstm_train_0(const Register<float> *r, int64_t rows, int64_t units) {
       const Vf c_ = fma(t14, load(c + u), t17 * t18);
       const Vf t21 = sigmoid(load(o + u));
       const Vf t22 = tanh(c_);
+      const Vf h_new_ = t21 * t22;
       store(keep0 + u, t14);
       store(keep1 + u, t17);
       store(keep2 + u, t18);
       store(c_new + u, c_);
       store(keep3 + u, t21);
       store(keep4 + u, t22);
-      store(h_new + u, t21 * t22);
+      store(h_new + u, h_new_);
     }
   }
 }
@@ -346,14 +358,18 @@ void lstm_back_0(const Register<float> *r, int64_t rows, int64_t units) {
       const Vf keep3_ = load(keep3 + u);
       const Vf keep4_ = load(keep4 + u);
       const Vf t12 = fma(t2 * keep3_, fnma(keep4_, keep4_, splat<Vf>(1.0f)), load(carry_c + u));
-      store(cross3 + u, t2 * keep4_ * (keep3_ * (splat<Vf>(1.0f) - keep3_)));
       const Vf keep1_ = load(keep1 + u);
       const Vf keep2_ = load(keep2 + u);
-      store(cross2 + u, t12 * keep1_ * fnma(keep2_, keep2_, splat<Vf>(1.0f)));
-      store(cross0 + u, t12 * keep2_ * (keep1_ * (splat<Vf>(1.0f) - keep1_)));
+      const Vf cross2_ = t12 * keep1_ * fnma(keep2_, keep2_, splat<Vf>(1.0f));
+      const Vf cross0_ = t12 * keep2_ * (keep1_ * (splat<Vf>(1.0f) - keep1_));
       const Vf keep0_ = load(keep0 + u);
-      store(carry_c_new + u, t12 * keep0_);
-      store(cross1 + u, t12 * load(c + u) * (keep0_ * (splat<Vf>(1.0f) - keep0_)));
+      const Vf carry_c_new_ = t12 * keep0_;
+      const Vf cross1_ = t12 * load(c + u) * (keep0_ * (splat<Vf>(1.0f) - keep0_));
+      store(cross3 + u, t2 * keep4_ * (keep3_ * (splat<Vf>(1.0f) - keep3_)));
+      store(cross2 + u, cross2_);
+      store(cross0 + u, cross0_);
+      store(carry_c_new + u, carry_c_new_);
+      store(cross1 + u, cross1_);
     }
   }
 }

@@ -33,6 +33,8 @@ class Plans:
     uses: list[Use]
     sums: dict[str, str]
     """Parameter -> array over time whose sum is its gradient."""
+    reuse: dict[str, str]
+    """Array that the way back writes over time -> kept value in whose place it may go: the last to read it is the one that writes."""
 
 
 def plans(p: Program, d: Backward) -> Plans:
@@ -72,4 +74,29 @@ def plans(p: Program, d: Backward) -> Plans:
     if d.x is not None:
         have = known | {n: (stored[name],) for n, name in held.items()}
         dx = lower("dx", {"dx": d.x}, have, {"dx": Array("dx", "over", p.x.axis)}, p.names)
-    return Plans(infer, train, back, dx, uses, sums)
+    return Plans(infer, train, back, dx, uses, sums, _reuse(back, dx, uses))
+
+
+def _reuse(back: Plan, dx: Plan | None, uses: list[Use]) -> dict[str, str]:
+    """Kept values give their place to what is written where they are last read.
+
+    A tile is read before it is written, so reading and writing in one loop is right as long as only its own units are read.
+    """
+    after = {u.argument for u in uses} | {u.gradient for u in uses} | set(dx.arrays if dx else ())
+    reads: dict[str, int] = {}  # kept value -> last pass that reads it by units
+    whole: set[str] = set()  # read by products or reductions, all units at once, or after something was written
+    writes: dict[str, int] = {}
+    for k, p in enumerate(back.passes):
+        whole |= {r.source for r in p.reductions} | {t.source for loop in p.loops for t in loop.terms}
+        for loop in p.loops:
+            written = {loop.arrays[i.dst] for i in loop.code if i.dst < len(loop.arrays)}
+            whole |= {loop.arrays[i.src[0]] for i in loop.code if i.op == "copy" and i.src[0] < len(loop.arrays)}  # copied last
+            reads |= {a: k for a in loop.arrays if a.startswith("keep")}
+            writes |= {a: k for a in written if a.startswith(("cross", "arg"))}
+    out: dict[str, str] = {}
+    for array, k in writes.items():
+        free = (a for a, last in reads.items() if last <= k and a not in whole | after and a not in out.values())
+        place = next((a for a in free if back.arrays[a].axis == back.arrays[array].axis), None)
+        if place is not None:
+            out[array] = place
+    return out

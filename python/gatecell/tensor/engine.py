@@ -262,7 +262,7 @@ def forward(
 def backward(saved: Saved, x: Array, dy: Array | None, dlast: Mapping[str, Array | None], want_x: bool = True) -> dict[str, Array]:
     """BPTT.  dy (T, B, N): gradient of the output; dlast {state: (B, N)}: of the last states (None: zero).
 
-    Returns gradients by name: every weight, "x" (T, B, I) if wanted, and each start state.
+    Returns gradients by name: every weight, "x" (T, B, I) if wanted, and each start state.  What was saved is used up.
     """
     layer, T, B = saved.layer, saved.steps, saved.rows
     k, cell = layer.kernel, layer.cell
@@ -291,7 +291,9 @@ def backward(saved: Saved, x: Array, dy: Array | None, dlast: Mapping[str, Array
         whole = n_first % PAD == 0 and dy.strides[2] == dy.itemsize and all(s % dy.itemsize == 0 and s >= 0 for s in dy.strides)
         arrays["dy"] = turn(over(dy if whole else _padded_copy(layer, dy, T)))
     for name, info in k.back.plan.arrays.items():
-        if name.startswith(("cross", "arg")):
+        if name in k.plans.reuse:
+            arrays[name] = arrays[k.plans.reuse[name]]
+        elif name.startswith(("cross", "arg")):
             arrays[name] = turn(over(layer.empty(T, B, padded(layer.units(info.axis)))))
     layer.run(k.back, T, B, arrays)
 

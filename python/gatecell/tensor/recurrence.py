@@ -41,11 +41,15 @@ def recurrence(
     inputs = (x, *(states[s] for s in cell.states), *weights.values())
     training = mode.grad and any(t.requires_grad for t in inputs)
     layer = engine.Layer(cell, {k: w.data for k, w in weights.items()}, sizes)
-    output, last, saved = engine.forward(layer, x.data, {s: states[s].data for s in cell.states}, reverse=reverse, training=training)
+    start = {s: states[s].data for s in cell.states}
+    output, last, saved = engine.forward(layer, x.data, start, reverse=reverse, training=training)
+    unused = [saved] if training else []
 
     def backward(*given: Array | None) -> tuple[Array | None, ...]:
+        # The way back writes over what was saved; a second time, with retain_graph, it is computed again.
+        kept = unused.pop() if unused else engine.forward(layer, x.data, start, reverse=reverse, training=True)[2]
         dlast = dict(zip(cell.states, given[1:], strict=True))
-        grads = engine.backward(saved, x.data, given[0], dlast, want_x=x.requires_grad)
+        grads = engine.backward(kept, x.data, given[0], dlast, want_x=x.requires_grad)
         return (grads.get("x"), *(grads[s] for s in cell.states), *(grads[k] for k in names))
 
     attrs: dict[str, Any] = {"cell": cell.name, "reverse": reverse, "weights": tuple(names)}
