@@ -4,8 +4,8 @@ Nothing under python/, cpp/ or firmware/ knows these pages; what they need, any 
 """
 
 import numpy as np
-import textbook
 
+import textbook
 from gatecell import cells
 from gatecell.algebra.ops import lerp, norm, sigmoid, tanh
 from gatecell.cells import record
@@ -84,7 +84,15 @@ TEXTBOOK = {
     "projected": (textbook.projected, lambda w: _as_they_are(w) | {"P": w["P"]}),
     "layer_norm_lstm": (
         textbook.layer_norm_lstm,
-        lambda w: {"W": w["W"], "R": w["R"], "a_x": _gates(w, "x"), "a_h": _gates(w, "h"), "b": _gates(w, "b"), "a_c": w["p.ac"], "b_c": w["p.bc"]},
+        lambda w: {
+            "W": w["W"],
+            "R": w["R"],
+            "a_x": _gates(w, "x"),
+            "a_h": _gates(w, "h"),
+            "b": _gates(w, "b"),
+            "a_c": w["p.ac"],
+            "b_c": w["p.bc"],
+        },
     ),
     "full_gate_recurrence": (textbook.full_gate_recurrence, _full),
     "mgu": (textbook.mgu, _as_they_are),

@@ -1,12 +1,12 @@
 """Pages, their programs and gradients in NumPy, against the papers' loops.  Not here: the C++ core (test_core.py)."""
 
-import budgets
 import numpy as np
-import pages
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import budgets
+import pages
 from gatecell import cells
 from gatecell.algebra.graph import Graph
 from gatecell.algebra.ops import OPS, maximum, sigmoid, tanh

@@ -4,14 +4,14 @@ import os
 import subprocess
 import sys
 
-import budgets
 import numpy as np
-import pages
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import budgets
 import gatecell
+import pages
 from gatecell import _core, cells, nn
 from gatecell.cells import reference
 from gatecell.tensor import engine
@@ -35,7 +35,9 @@ def both_ways(cell, w, x, start, dy, dlast, reverse, **options):
 
 
 def sizes_of(cell, x, start):
-    return {"I": x.shape[2], "H": next(start[s].shape[1] for s in reversed(cell.states))} | {cell.axis(s): v.shape[1] for s, v in start.items()}
+    return {"I": x.shape[2], "H": next(start[s].shape[1] for s in reversed(cell.states))} | {
+        cell.axis(s): v.shape[1] for s, v in start.items()
+    }
 
 
 def same(a, b):
@@ -146,7 +148,9 @@ def test_stacked_bidirectional_gradients_are_the_complex_step(cell, bias, batch_
             for d, suffix in enumerate(("", "_reverse")):
                 names = {k: f"{cell.torch_name(k)}_l{layer}{suffix}" for k in cell.shapes({"I": 1, "H": 1}, bias=bias)}
                 row = 2 * layer + d
-                states = pages.run_textbook(cell, {k: v[n] for k, n in names.items()}, over[::-1] if d else over, {s: v[s][row] for s in starts})
+                states = pages.run_textbook(
+                    cell, {k: v[n] for k, n in names.items()}, over[::-1] if d else over, {s: v[s][row] for s in starts}
+                )
                 out += sum((states[s][-1] * dlast[j][row]).sum() for j, s in enumerate(starts))
                 sides.append(states[cell.states[0]][::-1] if d else states[cell.states[0]])
             over = np.concatenate(sides, -1)
@@ -255,7 +259,7 @@ def test_the_core_refuses_what_is_no_plan():
 
 def test_the_core_refuses_arrays_that_are_too_small(rng):
     cell = cells["gru"]
-    w, x, start = pages.draw(cell, rng, 4, 3, {"I": 2, "H": 5})
+    w, x, _start = pages.draw(cell, rng, 4, 3, {"I": 2, "H": 5})
     layer = engine.Layer(cell, w, {"I": 2, "H": 5})
     small = engine.over(layer.empty(4, 3, 16))  # T + 1 slots are wanted
     with pytest.raises(ValueError, match="too small"):

@@ -5,12 +5,12 @@ import subprocess
 import sys
 
 import numpy as np
-import pages
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import gatecell
+import pages
 from gatecell import _core
 from gatecell.algebra.model import FloatLayer, FloatModel
 from gatecell.deploy.integer import Runner
@@ -37,7 +37,9 @@ def drive(rng, T, B, I):
 @pytest.mark.parametrize("scheme", ["w8a8", "w8a16"])
 @pytest.mark.parametrize("cell", INTEGER, ids=lambda c: c.name)
 @settings(max_examples=6)
-@given(B=st.sampled_from([1, 2, 7, 8, 9, 17]), I=st.integers(1, 20), H=st.sampled_from([1, 2, 15, 16, 17, 33]), seed=st.integers(0, 2**32 - 1))
+@given(
+    B=st.sampled_from([1, 2, 7, 8, 9, 17]), I=st.integers(1, 20), H=st.sampled_from([1, 2, 15, 16, 17, 33]), seed=st.integers(0, 2**32 - 1)
+)
 def test_core_is_the_definition(cell, scheme, B, I, H, seed):
     rng = np.random.default_rng(seed)
     q = model(cell, rng, I, H, scheme)
