@@ -1,4 +1,4 @@
-"""Layers without a recurrence, losses, and what input they take: against torch. Not here: Module (test_nn.py), bad input (test_errors.py)."""
+"""Layers without a recurrence, losses, and input they take, against torch. Not here: Module (test_nn.py), bad input (test_errors.py)."""
 
 import numpy as np
 import pytest
