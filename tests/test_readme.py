@@ -49,9 +49,9 @@ def test_from_data_to_integers(tmp_path):
     need("cc")
     check = """
 error = net(x[-5000:-1]).numpy() - change[-4999:]
-assert (error**2).mean() < 0.3 * (change[-4999:] ** 2).mean(), (error**2).mean()
+assert (error**2).mean() < 0.25 * (change[-4999:] ** 2).mean(), (error**2).mean()
 """
-    run(blocks("python")[1] + check, tmp_path)
+    run("import gatecell\ngatecell.manual_seed(0)\n" + blocks("python")[1] + check, tmp_path)
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["weather.c", "weather.h"]
 
 
