@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -15,8 +16,8 @@ from numpy.typing import NDArray
 
 from ..algebra.integer import from_plain, to_plain
 from ..algebra.model import IntegerLayer, IntegerModel, check, quantize_input
+from ..tensor.integers import CoreModel
 from .graph import Input, Output
-from .integer import Runner
 from .layout import arranged, timed
 
 Array = NDArray[Any]
@@ -43,8 +44,13 @@ class QuantizedModel:
         if x.dtype != self.input_type:
             raise TypeError(f"x: {self.input_type} wanted, as quantize_input gives it, got {x.dtype}")
         rows, bare = timed(self.input, x)
-        y = Runner(self.model, rows.shape[1]).run(rows)
+        y = self.core.run(rows, self.core.start(rows.shape[1]))
         return arranged(self.output, y, bare)
+
+    @cached_property
+    def core(self) -> CoreModel:
+        """The model on the SIMD core, whose bits are the definition's."""
+        return CoreModel(self.model)
 
     @property
     def input_type(self) -> np.dtype[Any]:
@@ -121,22 +127,23 @@ class QuantizedStream:
             raise TypeError(f"batch: a whole number wanted, got {type(batch).__name__}")
         if batch < 1:
             raise ValueError(f"batch: at least 1 wanted, got {batch}")
-        self.q, self.runner = q, Runner(q.model, int(batch))
+        self.q, self.batch = q, int(batch)
+        self.reset()
 
     def step(self, x: Any) -> Array:
         """Real numbers (B, I), with a batch of 1 also (I,) -> float32 (B, O) or (O,)."""
         a = np.asarray(x)
-        want = (self.runner.batch, self.q.model.inputs)
-        if a.shape != want and not (self.runner.batch == 1 and a.shape == want[1:]):
+        want = (self.batch, self.q.model.inputs)
+        if a.shape != want and not (self.batch == 1 and a.shape == want[1:]):
             raise ValueError(f"x: shape {want} wanted, got {a.shape}")
-        y = self.runner.step(self.q.quantize_input(a).reshape(want))
+        y = self.q.core.run(self.q.quantize_input(a).reshape(1, *want), self.states)
         return self.q.dequantize_output(y).reshape((*a.shape[:-1], self.q.model.outputs))
 
     def reset(self) -> None:
         """Back to the state that a sequence begins with."""
-        self.runner.reset()
+        self.states = self.q.core.start(self.batch)
 
     @property
     def state(self) -> list[dict[str, Array]]:
         """Of each layer, name -> (B, N) integers."""
-        return self.runner.states
+        return self.states

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from .. import _core
 from ..algebra.integer import OPERATIONS
-from ..algebra.model import IntegerLayer
+from ..algebra.model import IntegerLayer, IntegerModel
 from ..algebra.table import table
 from . import engine
 
@@ -66,3 +66,20 @@ class CoreLayer:
         """x (T, B, I) integers within int16, states {name: (B, N)} int16, changed in place -> output (T, B, N) int16."""
         y: Array = self._core.run(np.ascontiguousarray(x, np.int16), [states[s] for s in self.states], engine.get_num_threads())
         return y
+
+
+class CoreModel:
+    """An integer model's layers, one after the other over whole stretches of time."""
+
+    def __init__(self, model: IntegerModel) -> None:
+        self.layers = [CoreLayer(layer) for layer in model.layers]
+
+    def start(self, batch: int) -> list[dict[str, Array]]:
+        """Fresh states of every layer."""
+        return [layer.start(batch) for layer in self.layers]
+
+    def run(self, x: Array, states: list[dict[str, Array]]) -> Array:
+        """x (T, B, I) integers -> (T, B, O) int16; `states` are changed in place."""
+        for layer, state in zip(self.layers, states, strict=True):
+            x = layer.run(x, state)
+        return x
