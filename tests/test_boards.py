@@ -130,6 +130,13 @@ def test_int16_inputs(model, board, rng):
     assert got.instructions is None
 
 
+@pytest.mark.parametrize("name", ["model", "state", "input", "board", "clock", "x"])
+def test_names_that_the_runner_might_use_itself(model, emulated, name):
+    code = (INIT + STEP + " { s->a -= *x; *y = (int16_t)s->a; }").replace("small", name)
+    got = model(code, name=name)(emulated, np.ones((3, 1), np.int8), count=0)
+    assert got.outputs.ravel().tolist() == [-1, -2, -3]
+
+
 # x[0] passes of a loop of two instructions, and three around it: load, store, return.
 COUNTED_LOOP = (
     INIT

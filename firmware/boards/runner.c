@@ -1,5 +1,5 @@
 /* runner.c: takes one exported model through a file of input rows on any board; written for no model. It knows the
- * model by macros: MODEL (its name), MODEL_CAPS (the same in capitals), MODEL_HEADER ("NAME.h").
+ * model by macros from the command line: NAME(suffix) is NAME##suffix, CAPS(suffix) the same in capitals, MODEL_HEADER its NAME.h.
  *
  * input.bin    uint32: 1 to count instructions, 0 to measure the stack; then rows of NAME_input_t
  * output.bin   a row of NAME_output_t for each row of input, state carried from row to row
@@ -7,11 +7,6 @@
  * result.bin   three uint32: rows done, deepest stack of NAME_step in bytes (0 when counting), what NAME_selftest said */
 #include "board.h"
 #include MODEL_HEADER
-
-#define JOIN_(a, b) a##b
-#define JOIN(a, b) JOIN_(a, b)
-#define NAME(suffix) JOIN(MODEL, suffix)
-#define CAPS(suffix) JOIN(MODEL_CAPS, suffix)
 
 typedef NAME(_state) state_t;
 typedef NAME(_input_t) input_t;

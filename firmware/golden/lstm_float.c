@@ -14,7 +14,8 @@ static inline float tanh_(float x) {
   const float t = x * x;
   const float p = (((1.3527707e-08f * t + 2.07328794e-05f) * t + 0.0035030779f) * t + 0.133873239f) * t + 1.0f;
   const float q = (((7.84703559e-07f * t + 0.000329790433f) * t + 0.0259054508f) * t + 0.467206419f) * t + 1.0f;
-  return x * p / q;
+  const float y = x * p / q;
+  return y > 1.0f ? 1.0f : y < -1.0f ? -1.0f : y; /* rounding must not carry a gate out of its bounds */
 }
 
 static inline float sigmoid_(float x) { return 0.5f * tanh_(0.5f * x) + 0.5f; }

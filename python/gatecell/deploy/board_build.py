@@ -131,7 +131,9 @@ class Build:
     def runner(self) -> Path:
         """The program that takes the model through a file of rows (firmware/boards/runner.c)."""
         boards = firmware_folder() / "boards"
-        model = (f"-DMODEL={self.name}", f"-DMODEL_CAPS={self.name.upper()}", f'-DMODEL_HEADER="{self.name}.h"', "-I", str(self.source))
+        # The header by its whole path: a model may have the name of a file that lies beside the runner.
+        header = self.source / f"{self.name}.h"
+        model = (f"-DNAME(suffix)={self.name}##suffix", f"-DCAPS(suffix)={self.name.upper()}##suffix", f'-DMODEL_HEADER="{header}"')
         objects = []
         for file in ("runner.c", *self.board.start):
             objects.append(file.replace(".c", ".o"))

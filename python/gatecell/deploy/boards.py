@@ -26,7 +26,7 @@ class Measurement:
     outputs       (T, outputs) in NAME_output_t's own type
     flash         what NAME_init and NAME_step add to a firmware: text, constants, initial values, library routines they call
     code          flash less the arrays of weights (constants whose names begin with NAME_w); tables count as code
-    library       the names of those routines; an exported integer model calls none
+    library       the names of those routines, such as memcpy or, without a floating-point unit, float arithmetic
     ram           sizeof(NAME_state), and variables of the model beside it (an exported model has none)
     stack         the deepest of NAME_step: the greater of what was used during the run (a painted stack) and the compiler's bound
     stack_used, stack_bound   the two; the bound is None where the compiler has none (library routines, calls through pointers)
