@@ -1,5 +1,6 @@
 """save, load, load_state: what comes back, what is refused, what a failure leaves behind.  Not here: step graphs (test_graph.py)."""
 
+import copy
 import os
 import pickle
 import stat
@@ -253,6 +254,42 @@ def test_forged_files(name, tmp_path):
     path = tmp_path / "m"
     rewritten(path, change)
     assert reason in refused(path, path.read_bytes())
+
+
+VALUES = [None, True, 0, -1, 3, 1 << 40, 0.5, "", "x", "input", "recurrence_0", "0.weight", [], ["x"], [0], {}, {"x": 1}, {"H": 4}]
+
+
+def places(value, path=()):
+    """Every path into a JSON value."""
+    yield path
+    for k, v in value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ():
+        yield from places(v, (*path, k))
+
+
+@pytest.mark.parametrize("part", range(4))
+def test_any_forgery_is_refused_or_runs(part, tmp_path, rng):
+    """One to three values of the description, or an array, become others: a ValueError, or a model that takes its input."""
+    for _ in range(150):
+
+        def change(arrays, info):
+            for _ in range(rng.integers(1, 4)):
+                path = [p for p in places(info) if p][rng.integers(len([p for p in places(info) if p]))]
+                inside = info
+                for k in path[:-1]:
+                    inside = inside[k]
+                inside[path[-1]] = copy.deepcopy(VALUES[rng.integers(len(VALUES))])
+            if rng.random() < 0.3:
+                name = list(arrays)[rng.integers(len(arrays))]
+                arrays[name] = rng.normal(size=rng.integers(0, 6, rng.integers(0, 4))).astype(rng.choice(["f4", "f8", "i1", "f2"]))
+
+        rewritten(tmp_path / "m", change)
+        try:
+            model = gc.load(tmp_path / "m")
+        except ValueError:
+            continue
+        stream = gc.Stream(model)
+        stream.step(np.zeros(stream.graph.input.size if "feature" in stream.graph.input.axes else 1)[: stream.graph.input.size])
+        gc.save(model, tmp_path / "n")
 
 
 @pytest.mark.parametrize("text", ["[" * 100_000, "{}", "[]", "1", "nothing", '{"version": NaN}'], ids=lambda t: t[:20])

@@ -152,6 +152,12 @@ class Loop(nn.Module):
         return gc.stack(out, 1)
 
 
+def written(m, x):
+    y = gc.zeros(*x.shape[:2], H)
+    y[:] = m.rnn(x)[0]
+    return y
+
+
 REFUSED = {
     "mean over time": (seq(lambda m, x: m.fc(m.rnn(x)[0].mean(1))), "mean at .*mixes time"),
     "maximum over time": (seq(lambda m, x: m.fc(m.rnn(x)[0].max(1).values)), "pick at .*mixes time"),
@@ -179,6 +185,7 @@ REFUSED = {
     "start from the input": (seq(lambda m, x: m.rnn(x, m.rnn(x)[1])[0]), "recurrence at .*starts from"),
     "condition": (seq(lambda m, x: gc.where(x > 0, x, -x) + m.rnn(x)[0][:, :, :1]), "(gt|where) at .*no such operation"),
     "a loop": (Loop, "getitem at .*other steps"),
+    "written into": (seq(written), "a write into a tensor at .*cannot run"),
     "numpy inside": (seq(lambda m, x: gc.tensor(np.asarray(m.rnn(x)[0])) * x[:, :, :1]), "mul at .*differs between rows"),
     "a position": (seq(lambda m, x: m.rnn(x)[0] + gc.arange(x.shape[1]).unsqueeze(-1).float()), "add at .*differs between rows or steps"),
     "random": (seq(lambda m, x: m.rnn(x)[0] * gc.rand(1)), "values of constant.0"),

@@ -283,13 +283,12 @@ def check(graph: StepGraph) -> None:
                 raise ValueError(f"its input {unknown[0]!r} is nothing that it may read")
             if missing := [w for w in s.weights.values() if w not in graph.parameters]:
                 raise ValueError(f"there is no parameter {missing[0]!r}")
-            rows = graph.parameters[s.weights["weight"]].shape[0] if s.op == "embedding" and "weight" in s.weights else 0
-            if s.op == "embedding" and not 0 < max(whole.get(i, SIZE_LIMIT) for i in s.inputs or ("",)) <= rows:
-                raise ValueError(f"tokens below {rows} wanted")
-            if s.op != "embedding" and any(i in whole for i in s.inputs):
-                raise ValueError("real numbers wanted, got tokens")
             sizes[s.name] = _size(graph, s, [known[i] for i in s.inputs])
             _expect("size", sizes[s.name], s.size)
+            if (s.op == "embedding") != any(i in whole for i in s.inputs):
+                raise ValueError("tokens wanted by embeddings, and by them alone")
+            if s.op == "embedding" and whole[s.inputs[0]] > (rows := graph.parameters[s.weights["weight"]].shape[0]):
+                raise ValueError(f"tokens below {rows} wanted, got up to {whole[s.inputs[0]] - 1}")
         except ValueError as e:
             raise ValueError(f"step {s.name!r} ({s.op}): {e}") from None
         if s.op == "argmax":

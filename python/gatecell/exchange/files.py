@@ -69,8 +69,8 @@ def load(path: PathLike) -> Module | QuantizedModel:
         raise ValueError(f"{path}: a {GRAPH} or {INTEGER} wanted, got {kind!r}")
     try:
         return _graph_model(arrays, info) if kind == GRAPH else QuantizedModel.from_arrays(arrays)
-    except ValueError as e:
-        raise ValueError(f"{path}: {e}") from None
+    except (ValueError, LookupError, TypeError, OverflowError) as e:  # a forged description may be of any shape
+        raise ValueError(f"{path}: {e}") from e
 
 
 def load_state(path: PathLike) -> dict[str, Array]:

@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from ..errors import Unsupported
 from . import autograd, random
 from .autograd import Backward, Node, mode
 from .device import device as Device
@@ -202,9 +203,11 @@ class Tensor(Methods):
         return (self._requires_grad and mode.grad) or (self.node is not None and mode.trace)
 
     def _writable(self, *sources: Any) -> None:
-        """RuntimeError where a write would escape the tape."""
+        """RuntimeError where a write would escape the tape, Unsupported where it would escape a trace."""
         for t in (self, *sources):
             if isinstance(t, Tensor) and t._followed():
+                if mode.trace:
+                    raise Unsupported(f"a write into a tensor at {autograd.user_line()} cannot run step by step: use cat, stack or where")
                 raise RuntimeError(
                     "writing into a tensor, or from one, that the tape follows: do it under no_grad(), "
                     "or make a new tensor with where, cat or stack"
