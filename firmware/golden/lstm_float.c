@@ -12,8 +12,8 @@
 static inline float tanh_(float x) {
   x = x > 8.9f ? 8.9f : x < -8.9f ? -8.9f : x;
   const float t = x * x;
-  const float p = (((1.3527707e-08f * t + 2.07328794e-05f) * t + 0.0035030779f) * t + 0.133873239f) * t + 1.0f;
-  const float q = (((7.84703559e-07f * t + 0.000329790433f) * t + 0.0259054508f) * t + 0.467206419f) * t + 1.0f;
+  const float p = (((1.3533584e-08f * t + 2.07370595e-05f) * t + 0.00350333005f) * t + 0.133875355f) * t + 1.0f;
+  const float q = (((7.84942131e-07f * t + 0.00032983179f) * t + 0.0259064082f) * t + 0.467208534f) * t + 1.0f;
   const float y = x * p / q;
   return y > 1.0f ? 1.0f : y < -1.0f ? -1.0f : y; /* rounding must not carry a gate out of its bounds */
 }
