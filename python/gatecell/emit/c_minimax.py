@@ -52,7 +52,8 @@ def exponential(degree: int) -> Array:
     f = 0.5 * np.sin(np.linspace(-np.pi / 2, np.pi / 2, 2000))
     rows = f[:, None] * chebyshev.chebvander(2 * f, degree - 1) / np.exp2(f)[:, None]
     target = (np.exp2(f) - 1) / np.exp2(f)
-    weight, least, best = np.ones_like(f), np.inf, np.zeros(degree)
+    weight, least = np.ones_like(f), np.inf
+    best: Array = np.zeros(degree)
     for _ in range(ROUNDS):
         c = np.linalg.lstsq(rows * weight[:, None] ** 0.5, target * weight**0.5, rcond=None)[0]
         error = np.abs(rows @ c - target)
