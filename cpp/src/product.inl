@@ -1,7 +1,9 @@
 // Register tiles of products: `ROWS` rows times `VECTORS` vectors of units.  Included once per instruction set.
 //
-// Every sum runs over k in order, one fused multiply-add at a time: its bits depend neither on the tile's shape nor on the
-// vector's width.
+// Every sum runs over k in order, one fused multiply-add at a time, and a new partial sum begins after every `CHAIN` of them
+// and with every source: rounding errors grow with the length of a chain.  The bits depend neither on the tile's shape nor on the vector's width.
+
+constexpr int64_t CHAIN = 32;
 
 template <class R> struct Rows {  // the source of a segment, k values of each row
   const R *at;
@@ -20,21 +22,25 @@ template <class R, int ROWS, int VECTORS, bool PACKED>
 __attribute__((noinline)) void product_tile(const Rows<R> *source, int segments, const R *w, int64_t wide, const Column<R> *column) {
   using V = typename Of<R>::V;
   constexpr int L = Of<R>::lanes;
-  V sum[ROWS][VECTORS];
-  UNROLL for (int m = 0; m < ROWS; m++) UNROLL for (int j = 0; j < VECTORS; j++) sum[m][j] = load(column[j].init + m * column[j].init_row);
+  V total[ROWS][VECTORS], sum[ROWS][VECTORS];
+  UNROLL for (int m = 0; m < ROWS; m++) UNROLL for (int j = 0; j < VECTORS; j++) total[m][j] = load(column[j].init + m * column[j].init_row);
   for (const Rows<R> *s = source; s < source + segments; s++) {
     const R *a = s->at;
     const int64_t row = PACKED ? 1 : s->row, next = PACKED ? s->row : 1;
-    for (int64_t k = 0; k < s->k; k++, a += next, w += wide) {
-      V b[VECTORS];
-      UNROLL for (int j = 0; j < VECTORS; j++) b[j] = load(w + j * L);
-      UNROLL for (int m = 0; m < ROWS; m++) {
-        const V x = splat<V>(a[m * row]);
-        UNROLL for (int j = 0; j < VECTORS; j++) sum[m][j] = fma(x, b[j], sum[m][j]);
+    for (int64_t left = s->k; left > 0; left -= CHAIN) {
+      UNROLL for (int m = 0; m < ROWS; m++) UNROLL for (int j = 0; j < VECTORS; j++) sum[m][j] = V{};
+      for (int64_t k = least(left, CHAIN); k > 0; k--, a += next, w += wide) {
+        V b[VECTORS];
+        UNROLL for (int j = 0; j < VECTORS; j++) b[j] = load(w + j * L);
+        UNROLL for (int m = 0; m < ROWS; m++) {
+          const V x = splat<V>(a[m * row]);
+          UNROLL for (int j = 0; j < VECTORS; j++) sum[m][j] = fma(x, b[j], sum[m][j]);
+        }
       }
+      UNROLL for (int m = 0; m < ROWS; m++) UNROLL for (int j = 0; j < VECTORS; j++) total[m][j] += sum[m][j];
     }
   }
-  UNROLL for (int m = 0; m < ROWS; m++) UNROLL for (int j = 0; j < VECTORS; j++) store(column[j].sum + m * column[j].sum_row, sum[m][j]);
+  UNROLL for (int m = 0; m < ROWS; m++) UNROLL for (int j = 0; j < VECTORS; j++) store(column[j].sum + m * column[j].sum_row, total[m][j]);
 }
 
 // How many rows fill the registers beside so many vectors.

@@ -60,7 +60,7 @@ void rnn_relu_back_0(const Register<float> *r, int64_t rows, int64_t units) {
   }
 }
 
-// GRU (Cho et al. 2014, v3: reset after the product)
+// GRU (Cho et al. 2014, v1: reset after the product)
 void gru_infer_0(const Register<float> *r, int64_t rows, int64_t units) {
   for (int64_t m = 0; m < rows; m++) {
     const float *h = r[0].at + m * r[0].row;
@@ -75,7 +75,7 @@ void gru_infer_0(const Register<float> *r, int64_t rows, int64_t units) {
   }
 }
 
-// GRU (Cho et al. 2014, v3: reset after the product)
+// GRU (Cho et al. 2014, v1: reset after the product)
 void gru_train_0(const Register<float> *r, int64_t rows, int64_t units) {
   for (int64_t m = 0; m < rows; m++) {
     const float *h = r[0].at + m * r[0].row;
@@ -103,7 +103,7 @@ void gru_train_0(const Register<float> *r, int64_t rows, int64_t units) {
   }
 }
 
-// GRU (Cho et al. 2014, v3: reset after the product)
+// GRU (Cho et al. 2014, v1: reset after the product)
 void gru_back_0(const Register<float> *r, int64_t rows, int64_t units) {
   for (int64_t m = 0; m < rows; m++) {
     const float *h = r[0].at + m * r[0].row;
@@ -137,7 +137,7 @@ void gru_back_0(const Register<float> *r, int64_t rows, int64_t units) {
   }
 }
 
-// GRU (Cho et al. 2014, v3: reset after the product)
+// GRU (Cho et al. 2014, v1: reset after the product)
 void gru_back_1(const Register<float> *r, int64_t rows, int64_t units) {
   for (int64_t m = 0; m < rows; m++) {
     const float *buffer12 = r[0].at + m * r[0].row;
@@ -149,7 +149,7 @@ void gru_back_1(const Register<float> *r, int64_t rows, int64_t units) {
   }
 }
 
-// GRU (reset before) (Cho et al. 2014, v1: reset before the product)
+// GRU (reset before) (Cho et al. 2014, v3: reset before the product)
 void gru_before_infer_0(const Register<float> *r, int64_t rows, int64_t units) {
   for (int64_t m = 0; m < rows; m++) {
     const float *h = r[0].at + m * r[0].row;
@@ -165,7 +165,7 @@ void gru_before_infer_0(const Register<float> *r, int64_t rows, int64_t units) {
   }
 }
 
-// GRU (reset before) (Cho et al. 2014, v1: reset before the product)
+// GRU (reset before) (Cho et al. 2014, v3: reset before the product)
 void gru_before_infer_1(const Register<float> *r, int64_t rows, int64_t units) {
   for (int64_t m = 0; m < rows; m++) {
     const float *buffer3 = r[0].at + m * r[0].row;
@@ -178,7 +178,7 @@ void gru_before_infer_1(const Register<float> *r, int64_t rows, int64_t units) {
   }
 }
 
-// GRU (reset before) (Cho et al. 2014, v1: reset before the product)
+// GRU (reset before) (Cho et al. 2014, v3: reset before the product)
 void gru_before_train_0(const Register<float> *r, int64_t rows, int64_t units) {
   for (int64_t m = 0; m < rows; m++) {
     const float *h = r[0].at + m * r[0].row;
@@ -197,7 +197,7 @@ void gru_before_train_0(const Register<float> *r, int64_t rows, int64_t units) {
   }
 }
 
-// GRU (reset before) (Cho et al. 2014, v1: reset before the product)
+// GRU (reset before) (Cho et al. 2014, v3: reset before the product)
 void gru_before_train_1(const Register<float> *r, int64_t rows, int64_t units) {
   for (int64_t m = 0; m < rows; m++) {
     const float *buffer6 = r[0].at + m * r[0].row;
@@ -217,7 +217,7 @@ void gru_before_train_1(const Register<float> *r, int64_t rows, int64_t units) {
   }
 }
 
-// GRU (reset before) (Cho et al. 2014, v1: reset before the product)
+// GRU (reset before) (Cho et al. 2014, v3: reset before the product)
 void gru_before_back_0(const Register<float> *r, int64_t rows, int64_t units) {
   for (int64_t m = 0; m < rows; m++) {
     const float *keep0 = r[0].at + m * r[0].row;
@@ -243,7 +243,7 @@ void gru_before_back_0(const Register<float> *r, int64_t rows, int64_t units) {
   }
 }
 
-// GRU (reset before) (Cho et al. 2014, v1: reset before the product)
+// GRU (reset before) (Cho et al. 2014, v3: reset before the product)
 void gru_before_back_1(const Register<float> *r, int64_t rows, int64_t units) {
   for (int64_t m = 0; m < rows; m++) {
     const float *h = r[0].at + m * r[0].row;
@@ -269,7 +269,7 @@ void gru_before_back_1(const Register<float> *r, int64_t rows, int64_t units) {
   }
 }
 
-// GRU (reset before) (Cho et al. 2014, v1: reset before the product)
+// GRU (reset before) (Cho et al. 2014, v3: reset before the product)
 void gru_before_back_2(const Register<float> *r, int64_t rows, int64_t units) {
   for (int64_t m = 0; m < rows; m++) {
     const float *buffer12 = r[0].at + m * r[0].row;

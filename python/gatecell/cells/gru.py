@@ -1,4 +1,4 @@
-"""The gated recurrent unit of Cho et al. (2014), with the reset gate after the product (v3) and before it (v1).
+"""The gated recurrent unit of Cho et al. (2014), with the reset gate after the product (v1) and before it (v3).
 
 z keeps the old state, as in Cho's paper and torch; in Chung et al. (2014) z replaces it.
 """
@@ -7,14 +7,14 @@ from ..algebra.ops import lerp, sigmoid, tanh
 from .cell import cell
 
 
-@cell(title="GRU", source="Cho et al. 2014, v3: reset after the product")
+@cell(title="GRU", source="Cho et al. 2014, v1: reset after the product")
 def gru(W, R, x, h):
     r, z = (sigmoid(W[k](x) + R[k](h)) for k in "rz")
     n = tanh(W.n(x) + r * R.n(h))
     return lerp(z, n, h)
 
 
-@cell(title="GRU (reset before)", source="Cho et al. 2014, v1: reset before the product")
+@cell(title="GRU (reset before)", source="Cho et al. 2014, v3: reset before the product")
 def gru_before(W, R, x, h):
     r, z = (sigmoid(W[k](x) + R[k](h)) for k in "rz")
     n = tanh(W.n(x) + R.n(r * h))

@@ -1,8 +1,7 @@
-"""Coefficients of the core's float32 tanh and exp, made here: `python -m gatecell.emit.minimax > cpp/src/coefficients.inl`.
+"""Coefficients of the core's float32 functions, made here: `python -m gatecell.emit.minimax > cpp/src/coefficients.inl`.
 
-The best approximation in relative error follows from a sequence of linear programs: for a bound E, |x P - f Q| <= E f Q
-at all sample points is linear in the coefficients, and the least feasible E is found by bisection (Barrodale, Powell &
-Roberts 1972, differential correction).  Needs SciPy; nothing at run time does.
+The polynomial of least relative error is a linear program: the least E with |P - f| <= E |f| at all sample points.
+Needs SciPy; nothing at run time does.
 """
 
 from __future__ import annotations
@@ -18,75 +17,39 @@ Array = NDArray[Any]
 SCALE = 1e6  # residuals are near 1e-8, below the feasibility tolerance of linear programming
 
 
-def basis(t: Array, degree: int, top: float) -> tuple[Array, Array]:
-    """Chebyshev polynomials on [0, top] at t, and the matrix that turns their coefficients into powers of t."""
-    values = cheb.chebvander(2 * t / top - 1, degree)
-    powers = np.zeros((degree + 1, degree + 1))
-    for k in range(degree + 1):
-        p = np.polynomial.Polynomial(cheb.cheb2poly(np.eye(degree + 1)[k]))(np.polynomial.Polynomial([-1, 2 / top])).coef
-        powers[: len(p), k] = p
-    return values, powers
+def polynomial(f: Array, weight: Array, t: Array, degree: int, first: float | None = None) -> Array:
+    """Coefficients in float32, lowest power first, of the P with the least max |P(t) - f| weight; `first` fixes the lowest."""
+    powers = t[:, None] ** np.arange(degree + 1)
+    scaled, ones = SCALE * powers * weight[:, None], np.ones((len(t), 1))
+    rows = np.vstack([np.hstack([scaled, -ones]), np.hstack([-scaled, -ones])])
+    ends = SCALE * np.concatenate([f * weight, -f * weight])
+    bounds = [(first, first)] + [(None, None)] * (degree + 1)
+    r = linprog(np.r_[np.zeros(degree + 1), 1.0], rows, ends, bounds=bounds, method="highs")
+    rounded: Array = np.float32(r.x[:-1]).astype(float)
+    return rounded
 
 
-def rational(f: Array, factor: Array, t: Array, p: int, q: int, top: float) -> tuple[Array, Array]:
-    """P, Q of degrees p, q with factor * P(t) / Q(t) ~ f in least relative error; Q(0) = 1."""
-    bp, tp = basis(t, p, top)
-    bq, tq = basis(t, q, top)
-    low, high, best = 0.0, 1e-3, None
-    for _ in range(60):
-        e = (low * high) ** 0.5 if low else high / 4
-        upper = np.hstack([factor[:, None] * bp, -(1 + e) * f[:, None] * bq]) / f[:, None] * SCALE
-        lower = np.hstack([-factor[:, None] * bp, (1 - e) * f[:, None] * bq]) / f[:, None] * SCALE
-        positive = np.hstack([np.zeros_like(bp), -bq])
-        a = np.vstack([upper, lower, positive])
-        b = np.concatenate([np.zeros(2 * len(t)), np.full(len(t), -1e-3)])
-        at_zero = np.hstack([np.zeros(p + 1), cheb.chebvander(np.array([-1.0]), q)[0]])
-        r = linprog(np.zeros(p + q + 2), a, b, at_zero[None, :], [1.0], bounds=(None, None), method="highs")
-        if r.success:
-            high, best = e, (tp @ r.x[: p + 1], tq @ r.x[p + 1 :])
-        else:
-            low = e
-        if low and high / low < 1.02:
-            break
-    if best is None:
-        raise ArithmeticError("no approximation within 1e-3: the interval is too long for these degrees")
-    return best
+def row(name: str, c: Array) -> str:
+    return f"constexpr float {name}[] = {{{', '.join(f'{v:#.9g}f' for v in c)}}};"
 
 
-def polynomial(f: Array, t: Array, degree: int) -> Array:
-    """The polynomial in t of least relative error; its constant term is 1."""
-    powers = t[:, None] ** np.arange(1, degree + 1)
-    relative, ones = SCALE * powers / f[:, None], np.ones((len(t), 1))
-    rows = np.vstack([np.hstack([relative, -ones]), np.hstack([-relative, -ones])])
-    ends = SCALE * np.concatenate([(f - 1) / f, -(f - 1) / f])
-    r = linprog(np.r_[np.zeros(degree), 1.0], rows, ends, bounds=(None, None), method="highs")
-    coefficients: Array = np.r_[1.0, r.x[:-1]]
-    return coefficients
+def value(c: Array, t: Array) -> Array:
+    y: Array = np.polynomial.polynomial.polyval(t, c)
+    return y
 
 
 def main() -> None:
-    top = 8.9  # float32 tanh is 1 - 2^-24 from here on
-    x = np.sort(top * np.sin(np.linspace(1e-4, np.pi / 2, 1500)) ** 2)
-    p, q = rational(np.tanh(x), x, x * x, 4, 4, top * top)
-    p, q = (np.float32(c / p[0]).astype(float) for c in (p, q))  # x at 0, exactly
-    f = np.sin(np.linspace(-np.pi / 2, np.pi / 2, 801)) * 0.5
-    e = np.float32(polynomial(np.exp2(f), f, 6)).astype(float)
-
-    def row(name: str, c: Array) -> str:
-        return f"constexpr float {name}[] = {{{', '.join(f'{v:#.9g}f' for v in c)}}};"
-
-    def powers(c: Array, t: Array) -> Array:
-        return np.polynomial.polynomial.polyval(t, c)
-
-    error = abs(x * powers(p, x * x) / powers(q, x * x) / np.tanh(x) - 1).max()
+    t = np.sin(np.linspace(-np.pi / 2, np.pi / 2, 800)) * 0.5  # even: 0 is not among them
+    two = polynomial(np.exp2(t), 1 / np.exp2(t), t, 6, first=1.0)
+    r = t * np.log(2)
+    rest = np.expm1(r) - r
+    one = polynomial(rest / r**2, r**2 / abs(np.expm1(r)), r, 4)
     print("// GENERATED by gatecell/emit/minimax.py: coefficients of least relative error, lowest power first.")
     print("// Errors are those of the rounded coefficients in exact arithmetic; half a unit in the last place is 6e-08.")
-    print(f"// tanh x = x P(x^2) / Q(x^2) for |x| <= {top}: {error:.2g}")
-    print(f"constexpr float TANH_TOP = {top}f;")
-    print(row("TANH_P", p))
-    print(row("TANH_Q", q))
-    print(f"// 2^f for |f| <= 1/2: {abs(powers(e, f) / np.exp2(f) - 1).max():.2g}")
-    print(row("EXP2", e))
+    print(f"// 2^f for |f| <= 1/2: {abs(value(two, t) / np.exp2(t) - 1).max():.2g}")
+    print(row("EXP2", two))
+    print(f"// (e^r - 1 - r) / r^2 for |r| <= ln(2) / 2, for e^r - 1: {abs((r + r**2 * value(one, r)) / np.expm1(r) - 1).max():.2g}")
+    print(row("EXPM1", one))
 
 
 if __name__ == "__main__":

@@ -132,6 +132,7 @@ class Layer:
         self.cell, self.weights, self.sizes, self.interpret = cell, weights, {"1": 1, **sizes}, interpret
         self.dtype = np.dtype(next(iter(weights.values())).dtype)
         self.kernel = kernel(cell)
+        self._packed: dict[tuple[str, bool], Any] = {}
         p = cell.program
         self.families: list[tuple[Array, Array | None]] = []
         for family, gates in p.families.items():
@@ -149,7 +150,9 @@ class Layer:
     def run(self, prepared: Prepared, steps: int, rows: int, arrays: Mapping[str, Placed]) -> None:
         """Run a plan over `steps` steps of `rows` rows; parameters are found by themselves."""
         e, infos = prepared.encoded, prepared.plan.arrays
-        layer = _core.Layer(prepared.core, [self.units(a) for a in e.axes], self.families, rows, self.interpret)
+        key = prepared.plan.name, rows < 3  # few rows are packed in wider panels
+        if key not in self._packed:
+            self._packed[key] = _core.Layer(prepared.core, [self.units(a) for a in e.axes], self.families, rows, self.interpret)
         pointwise = {name for p in prepared.plan.passes for loop in p.loops for name in loop.arrays}
         placed: list[Any] = []
         extents = []
@@ -166,7 +169,7 @@ class Layer:
             extents.append(
                 _core.Extent(slots, 1 if info.kind == "scalar" else padded(n) if name in pointwise or info.kind == "unit" else n)
             )
-        layer.run(steps, rows, placed, extents, _threads)
+        self._packed[key].run(steps, rows, placed, extents, _threads)
 
     def _parameter(self, name: str, n: int) -> Array:
         a = self.empty(padded(n))
