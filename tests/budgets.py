@@ -29,7 +29,8 @@ INTEGER_TANH, INTEGER_SIGMOID = 1.217, 0.911
 """Largest errors of the table in steps of 2^-15 over all 65,536 arguments, as docs/arithmetic.md states them to 3 decimals."""
 
 INTEGER_LAYER = 0.02
-"""h of a layer with plain 8-bit weights against the float loop, 40 steps: half a step of 1/127 in up to 50 weights, 0.014 seen.  c: thrice."""
+"""h of a layer with plain 8-bit weights against the float loop, 40 steps: half a step of 1/127 in up to 50 weights, 0.014 seen.  c:
+thrice."""
 
 TORCH_RATIO = 1.5
 """A float32 layer's distance from the float64 run, in torch's own distance from it: ours may round elsewhere, but not worse in kind."""
@@ -57,16 +58,19 @@ ARRAY = 2e-5
 another order, 2^-24 each, and exp of up to 50 inside softmax."""
 
 FIT_TORCH = 2e-4
-"""Weights and losses after a dozen of fit()'s updates against the same loop in torch: float32 gradients differ by 1e-6, Adam divides by their size."""
+"""Weights and losses after a dozen of fit()'s updates against the same loop in torch: float32 gradients differ by 1e-6, Adam divides by
+their size."""
 
 REFERENCE = 1e-13
-"""A page run step by step in NumPy against the paper's loop, float64, absolute: the same operations in another order, 5 steps, |values| of a few."""
+"""A page run step by step in NumPy against the paper's loop, float64, absolute: the same operations in another order, 5 steps, |values|
+of a few."""
 
 COMPLEX_STEP = 1e-12
 """Derived gradients in NumPy float64 against complex step, relative (to 1 at least): both exact but for rounding."""
 
 CORE_DOUBLE = 1e-11
-"""The core in float64 against the reference or complex step, relative: its tanh and exp are good to 4e-16 absolute; sums in another order."""
+"""The core in float64 against the reference or complex step, relative: its tanh and exp are good to 4e-16 absolute; sums in another
+order."""
 
 CORE_FORWARD = 5e-6
 """The core in float32 against float64, relative: up to 170 products of 2^-24 each a step, 6 steps of a contracting map."""
@@ -81,15 +85,18 @@ FUNCTION_DOUBLE = 2e-15
 """float64 functions, absolute or relative, whichever is more: good enough to check float32 and gradients."""
 
 STEP_GRAPH = 2e-5
-"""The step graph in NumPy against forward on the core, float32, relative to the largest output (to 1 at least): 9 steps through two layers, sums in
+"""The step graph in NumPy against forward on the core, float32, relative to the largest output (to 1 at least): 9 steps through two
+layers, sums in
 another order, NumPy's and the core's own exp and tanh; in logarithms of softmax once more."""
 
 QUANTISED = {"w8a8": 0.03, "w8a16": 0.02}
-"""Root mean square error of a random net's output after quantisation, relative to the output's deviation: 8-bit weights of untrained nets, whose
+"""Root mean square error of a random net's output after quantisation, relative to the output's deviation: 8-bit weights of untrained
+nets, whose
 outputs are small differences of many terms, lose about 1 %; a wrong scale or shift loses all."""
 
 FLOAT_C = 2e-6
-"""Float C against forward on the core, relative to the largest output (to 1 at least): sums in another order, tanh within 5 steps, hundreds of steps of
+"""Float C against forward on the core, relative to the largest output (to 1 at least): sums in another order, tanh within 5 steps,
+hundreds of steps of
 nets that forget."""
 
 C_FUNCTION = {"tanh": 5, "sigmoid": 2e-7, "exp": 3}

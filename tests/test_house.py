@@ -29,7 +29,7 @@ ROOMS = {
     "optim": {"tensor", "nn"},
     "train": {"algebra", "cells", "tensor", "nn", "optim"},
     "deploy": {"algebra", "cells", "emit", "tensor", "nn", "_core"},
-    "exchange": {"algebra", "cells", "tensor", "nn"},
+    "exchange": {"algebra", "cells", "tensor", "nn", "deploy"},
     "report": {"algebra", "cells", "emit", "tensor", "nn", "optim", "train", "deploy", "exchange", "data"},
     "data": set(),
     "cli": {"algebra", "cells", "emit", "tensor", "nn", "optim", "train", "deploy", "exchange", "report", "data"},

@@ -1,6 +1,7 @@
 """Programs that readers of tutorials write, for torch and gatecell alike: each gets the library as `torch` and has to compute the same.
 
-Not here: single layers (test_layers.py, test_torch_parity.py). Every program takes its random numbers from NumPy, so that both see the same.
+Not here: single layers (test_layers.py, test_torch_parity.py). Every program takes its random numbers from NumPy, so that both see the
+same.
 """
 
 import subprocess

@@ -1,4 +1,5 @@
-"""The exceptions that are the project's own; every other error is Python's TypeError, ValueError, IndexError or RuntimeError.  No logic here."""
+"""The exceptions that are the project's own; every other error is Python's TypeError, ValueError, IndexError or RuntimeError.  No logic
+here."""
 
 
 class Unsupported(ValueError):

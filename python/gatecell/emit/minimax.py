@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numpy.polynomial import chebyshev as cheb
 from numpy.typing import NDArray
 from scipy.optimize import linprog
 
