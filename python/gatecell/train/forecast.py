@@ -6,7 +6,7 @@ The target is how much the column changes, y(t + h) - y(t): a model that has lea
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
@@ -116,6 +116,12 @@ class Recipe:
     noise: float = 0.0
     patience: int | None = None
     warm_up: int = 168
+
+    def fitted(self, steps: int) -> Recipe:
+        """The same with fewer and shorter streams where a training part of so many steps is too short for its own."""
+        length = max(1, min(self.length, steps // 4))
+        batch = max(1, min(self.batch, steps // length - 1))
+        return replace(self, length=length, batch=batch, burn_in=min(self.burn_in, length // 4))
 
 
 def train_forecaster(

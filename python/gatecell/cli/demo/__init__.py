@@ -5,7 +5,6 @@ Not here: the steps themselves, each a file beside this one.
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +14,7 @@ import click
 from ...cells import CLASSIC
 from ...deploy.export import export_c
 from ...exchange.files import save
+from ...tensor.engine import get_num_threads
 from . import baselines, report
 from .chip import BOARD_NAMES, FLOAT, FORMS, SCHEMES, BoardJob, OnBoard, Quantised, on_board, quantise
 from .networks import QUICK, RECIPES, Job, train
@@ -38,7 +38,7 @@ def run(out: Path, *, quick: bool = False, seeds: int = 1, processes: int | None
     say(f"Five years of hourly weather, split in time order: {first.test.stop + HORIZONS[0]:,} hours, to train on to {first.train.stop:,},")
     say(f"to choose by to {first.val.stop:,}, the rest to test. {len(INPUTS)} inputs; target: how the temperature changes.")
 
-    with Workers(processes or len(os.sched_getaffinity(0))) as workers:
+    with Workers(processes or get_num_threads()) as workers:
         scores, chosen = _baselines(say, quick)
         recipes = QUICK if quick else RECIPES
         jobs = [Job(h, cell.name, seed, recipes[h]) for seed in range(seeds) for cell in CLASSIC for h in HORIZONS]

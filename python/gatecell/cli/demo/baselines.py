@@ -69,7 +69,7 @@ class Ridge:
 
     def _error(self, model: Any, rows: Array, lags: int, index: int, part: range) -> float:
         forecast = model.predict(rows[part.start - lags + 1 : part.stop - lags + 1])
-        return self.tasks[index].rmse(forecast[:, index], part)
+        return self.tasks[index].rmse(forecast.reshape(len(part), -1)[:, index], part)
 
     def chosen(self, index: int) -> tuple[int, float]:
         """(lags, alpha) with the lowest validation error for a task."""

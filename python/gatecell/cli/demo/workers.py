@@ -52,6 +52,7 @@ class Workers:
                     results[index], done[index] = future.result(), 1.0
                 bar.set_postfix_str(f"{len(results)} of {len(items)}", refresh=False)
                 bar.update(100 * sum(d * c for d, c in zip(done, costs, strict=True)) / total - bar.n)
+            bar.refresh()
         return [results[i] for i in range(len(items))]
 
     def __enter__(self) -> Workers:
