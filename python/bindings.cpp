@@ -90,8 +90,9 @@ struct Layer {
     for (const auto &[matrix, bias] : weights) {
       if (matrix.ndim() != 2 || (matrix.shape(1) > 1 && matrix.strides(1) != matrix.itemsize()) || type_of(matrix) != type)
         throw py::value_error("a family wants a matrix with contiguous rows");
-      if (bias &&
-          (bias->ndim() != 1 || bias->strides(0) != bias->itemsize() || type_of(*bias) != type || bias->shape(0) != matrix.shape(0)))
+      // The stride of a single element says nothing.
+      if (bias && (bias->ndim() != 1 || bias->shape(0) != matrix.shape(0) || type_of(*bias) != type ||
+                   (bias->shape(0) > 1 && bias->strides(0) != bias->itemsize())))
         throw py::value_error("a family's bias wants one contiguous value per row");
       w.push_back({matrix.data(), bias ? bias->data() : nullptr, matrix.strides(0) / matrix.itemsize()});
     }
