@@ -31,7 +31,7 @@ from gatecell.deploy.quantizer import quantize_model
 from gatecell.emit.c import Golden, float_c, integer_c
 from gatecell.emit.c_float import EXP2, HELPERS, TANH_P, TANH_Q, TANH_TOP
 from gatecell.emit.c_minimax import rational
-from test_integer import Net, mgu, projected, series, with_rails
+from test_integer import Net, mgu, projected, seeded, series, with_rails  # noqa: F401 (seeded: for every test here too)
 
 WARNINGS = ["-Wall", "-Wextra", "-Wconversion", "-Wpedantic", "-Werror"]
 TARGETS = ["generic", "cortex-m4"]
@@ -119,7 +119,6 @@ def test_run_gives_the_bits_of_q(rng, tmp_path):
 
 @pytest.mark.parametrize("cell", cells)
 def test_float_c_is_the_model(rng, tmp_path, cell):
-    gatecell.manual_seed(3)
     net, x = Odd(cell), series(rng, 13, T=200)
     want = net(x).numpy()
     got = export_c(net, tmp_path, name="odd").run(x)

@@ -50,7 +50,8 @@ def run(layer: FloatLayer, x: Array) -> Seen:
             if n.op == "product":
                 env[n] = env[n.args[0]] @ matrices[n.attr[0]] + biases[n.attr[0]]
             else:
-                env[n] = OPS[n.op].of(*(env[a] for a in n.args))
+                with np.errstate(over="ignore"):  # exp of a gate that is wide open
+                    env[n] = OPS[n.op].of(*(env[a] for a in n.args))
             peak[n] = np.maximum(peak[n], np.abs(env[n]))
         for n, values in over.items():
             values[t] = env[n]
