@@ -13,11 +13,11 @@ FAILED, INTERRUPTED = 2, 130
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command line, sys.argv's by default, and exit: 0, or FAILED with one line on stderr, or INTERRUPTED."""
-    from .commands import gatecell  # the library is loaded when a command is run, not when this module is named
-
     try:
+        from .commands import gatecell  # the library is loaded when a command is run, not when this module is named
+
         gatecell.main(arguments, prog_name="gatecell", standalone_mode=False)
-    except click.Abort:
+    except (click.Abort, KeyboardInterrupt):
         sys.exit(INTERRUPTED)
     except click.ClickException as error:
         sys.exit(_say(error.format_message()))

@@ -97,14 +97,11 @@ def fit(
             if not math.isfinite(mean):
                 run.stop("diverged")
                 break
-            history.loss.append(mean)
-            if checks is not None:
-                history.val_loss.append(evaluation(model, checks, loss))
-            if kept.offer(history.val_loss[-1] if checks is not None else None):
+            validation = None if checks is None else evaluation(model, checks, loss)
+            if kept.offer(validation):
                 history.best_epoch = run.epoch
-            rates.epoch(history.val_loss[-1] if checks is not None else mean)
-            history.lr.append(optimizer.param_groups[0]["lr"])
-            history.seconds.append(time.perf_counter() - began)
+            rates.epoch(mean if validation is None else validation)
+            history.add(mean, validation, optimizer.param_groups[0]["lr"], time.perf_counter() - began)
             run.epoch += 1
             if patience is not None and run.epoch - (history.best_epoch or 0) > patience:
                 run.stop("patience")
@@ -136,19 +133,22 @@ class _Kept:
 
     def __init__(self, model: Module) -> None:
         self.model, self.best = model, math.inf
-        self.weights = {name: value.data.copy() for name, value in model.state_dict().items()}
+        self.weights = _weights(model)
 
     def offer(self, loss: float | None) -> bool:
         """Keep the model's weights if they are better; a None is always better than the one before."""
         better = loss is None or loss < self.best
         if better:
+            self.weights = _weights(self.model)  # in one piece: Ctrl-C may come at any time
             self.best = math.inf if loss is None else loss
-            for name, value in self.model.state_dict().items():
-                self.weights[name][...] = value.data
         return better
 
     def restore(self) -> None:
         self.model.load_state_dict(self.weights)
+
+
+def _weights(model: Module) -> dict[str, Any]:
+    return {name: value.data.copy() for name, value in model.state_dict().items()}
 
 
 def _sampler(name: str, data: Any, batch_size: int) -> Sampler:

@@ -25,5 +25,13 @@ class History:
     best_epoch: int | None = None
     stopped: str = "epochs"
 
+    def add(self, loss: float, val_loss: float | None, lr: float, seconds: float) -> None:
+        """A finished epoch."""
+        self.loss.append(loss)
+        if val_loss is not None:
+            self.val_loss.append(val_loss)
+        self.lr.append(lr)
+        self.seconds.append(seconds)
+
     def __len__(self) -> int:
         return len(self.loss)

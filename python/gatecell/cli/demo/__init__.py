@@ -28,7 +28,7 @@ QUICK_HOURS = 500
 def run(out: Path, *, quick: bool = False, seeds: int = 1, processes: int | None = None) -> None:
     """Do it all; results go to the folder `out`. processes: by default one per core.
 
-    OSError: the folder cannot be written. ClickException: a board gave other integers than this machine.
+    OSError: the folder cannot be written. ClickException: a board gave other results than this machine.
     """
     began = time.monotonic()
     out.mkdir(parents=True, exist_ok=True)
@@ -66,8 +66,8 @@ def run(out: Path, *, quick: bool = False, seeds: int = 1, processes: int | None
     drawn = report.picture([q.trained for q in best], out / "forecast.png")
     kept = "results.json, tables.md, " + ("forecast.png, " if drawn else "") + "models/, c/"
     say(f"\nIn {out}/: {kept}. All of it took {time.monotonic() - began:.0f} s.")
-    if not all(r.equal for r in runs if r.job.form != FLOAT and not r.missing):
-        raise click.ClickException("an integer network gave other bits on a board than here")
+    if wrong := [f"{r.job.network.trained.job.cell} {r.job.form} on {r.job.board}" for r in runs if r.wrong]:
+        raise click.ClickException(f"not what this machine computes: {', '.join(wrong)}")
 
 
 def _baselines(say: _Speaker, quick: bool) -> tuple[dict[str, dict[int, float]], dict[int, tuple[int, float]]]:

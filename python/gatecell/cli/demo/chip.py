@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,8 @@ SCHEMES = ("w8a8", "w8a16")
 FLOAT = "float"
 FORMS = (FLOAT, *SCHEMES)
 BOARD_NAMES = ("cortex-m4", "cortex-m3", "rv32imafc")
+ROUNDING = 1e-4
+"""Degrees by which floats on a board may differ from the desktop's: other orders of sums, fused products; 3e-6 was met."""
 
 
 @dataclass(frozen=True)
@@ -70,8 +72,8 @@ class BoardJob:
 class OnBoard:
     """What a network did and took on a board; bytes.
 
-    hours: scored. distance: largest difference from the desktop, degrees. equal: the desktop's bits, for integers. missing: Debian packages
-    without which the board could not be run; then nothing else is known.
+    hours: scored. distance: largest difference from the desktop, degrees. equal: bit for bit. missing: Debian packages without which the
+    board could not be run; then nothing else is known.
     """
 
     job: BoardJob
@@ -83,7 +85,12 @@ class OnBoard:
     ram: int = 0
     stack: int = 0
     instructions: float | None = None
-    missing: tuple[str, ...] = field(default=())
+    missing: tuple[str, ...] = ()
+
+    @property
+    def wrong(self) -> bool:
+        """Not what the desktop computes: other integers, or floats beyond ROUNDING."""
+        return not (self.missing or self.equal or (self.job.form == FLOAT and self.distance <= ROUNDING))
 
 
 def on_board(job: BoardJob, progress: Progress) -> OnBoard:

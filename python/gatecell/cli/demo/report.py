@@ -81,7 +81,7 @@ def boards(runs: Iterable[OnBoard]) -> Table:
     names = list(dict.fromkeys(r.job.board for of_row in by_row.values() for r in of_row))
     rows = []
     for name, of_row in by_row.items():
-        unequal = f"to {max(r.distance for r in of_row):.0e}" if of_row[0].job.form == FLOAT else "NO"
+        unequal = "NO" if any(r.wrong for r in of_row) else f"to {max(r.distance for r in of_row):.0e}"
         same = "yes" if all(r.equal for r in of_row) else unequal
         figures = [[f"{value:,.0f}" for value in (r.instructions or 0, r.flash, r.ram, r.stack)] for r in of_row]
         rows.append([name, f"{of_row[0].test:.4f}", same, *(" / ".join(each) for each in zip(*figures, strict=True))])

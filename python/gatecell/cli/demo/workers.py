@@ -38,7 +38,7 @@ class Workers:
         An exception of the work is raised here. KeyboardInterrupt: the work that runs is told to stop, and waited for.
         """
         total, done, results = sum(costs), [0.0] * len(items), {}
-        with _one_thread_each():  # processes begin when the first work is submitted
+        with _inherited():  # processes begin when work is submitted
             order = sorted(range(len(items)), key=lambda i: -costs[i])
             running: dict[Future[Result], int] = {self._pool.submit(_call, work, i, items[i]): i for i in order}
         with tqdm(total=100, desc=title, bar_format="{l_bar}{bar}| {elapsed} < {remaining}{postfix}", leave=False) as bar:
@@ -65,12 +65,15 @@ class Workers:
 
 
 @contextlib.contextmanager
-def _one_thread_each() -> Iterator[None]:
+def _inherited() -> Iterator[None]:
+    """What processes that begin within this are given: one thread, no Ctrl-C: a terminal sends it to all, the parent passes it on."""
     before = {name: os.environ.get(name) for name in THREADS}
     os.environ.update(dict.fromkeys(THREADS, "1"))
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
         for name, value in before.items():
             if value is None:
                 del os.environ[name]
@@ -87,7 +90,6 @@ _stop: Any = None
 def _begin(queue: Any, stop: Any) -> None:
     global _queue, _stop
     _queue, _stop = queue, stop
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to all processes of a terminal; the parent passes it on as `stop`
     set_num_threads(1)
 
 
