@@ -63,6 +63,18 @@ gatecell_array place(const Placed &p, gatecell_type type, int64_t low, int64_t h
   return {data, step, row, slots};
 }
 
+// A pointer for modules that speak C, in a capsule that bears its type's name and keeps alive what it points into.
+template <class Owner> py::capsule lend(const void *pointer, const char *type, Owner owner) {
+  auto kept = std::make_unique<Owner>(std::move(owner));
+  const auto drop = [](PyObject *capsule) { delete static_cast<Owner *>(PyCapsule_GetContext(capsule)); };
+  PyObject *capsule = PyCapsule_New(const_cast<void *>(pointer), type, drop);
+  if (!capsule || PyCapsule_SetContext(capsule, kept.get())) throw py::error_already_set();
+  kept.release();
+  return py::reinterpret_steal<py::capsule>(capsule);
+}
+
+constexpr gatecell_functions FUNCTIONS{GATECELL_FUNCTIONS_VERSION, gatecell_layer_run, gatecell_message};
+
 struct Plan {
   std::unique_ptr<gatecell_plan, decltype(&gatecell_plan_free)> plan{nullptr, gatecell_plan_free};
   Plan(const std::vector<int32_t> &code, const std::vector<double> &constants) {
@@ -101,12 +113,19 @@ struct Layer {
     layer.reset(l);
   }
 
-  void run(int64_t T, int64_t B, const std::vector<std::optional<Placed>> &arrays, const std::vector<Extent> &extents, int threads) const {
+  // The table of a run of T steps of B rows, every array large enough for its part.
+  std::vector<gatecell_array> table(int64_t T, int64_t B, const std::vector<std::optional<Placed>> &arrays,
+                                    const std::vector<Extent> &extents) const {
     std::vector<gatecell_array> placed;
     for (size_t i = 0; i < arrays.size(); i++) {
       const Extent e = extents.at(i);
       placed.push_back(arrays[i] ? place(*arrays[i], type, 0, e.slots ? T + e.slots - 1 : 1, e.slots ? B : 1, e.units) : gatecell_array{});
     }
+    return placed;
+  }
+
+  void run(int64_t T, int64_t B, const std::vector<std::optional<Placed>> &arrays, const std::vector<Extent> &extents, int threads) const {
+    const std::vector<gatecell_array> placed = table(T, B, arrays, extents);
     py::gil_scoped_release free;
     const gatecell_status status = gatecell_layer_run(layer.get(), T, B, placed.data(), threads);
     py::gil_scoped_acquire hold;
@@ -270,6 +289,7 @@ PYBIND11_MODULE(_core, m) {
   m.def("empty", &empty, py::arg("shape"), py::arg("dtype"));
   m.def("function", &function, py::arg("name"), py::arg("x"));
   m.def("outer", &outer);
+  m.attr("functions") = py::capsule(&FUNCTIONS, GATECELL_FUNCTIONS);
   py::class_<Extent>(m, "Extent").def(py::init<int64_t, int64_t>());
   py::class_<Plan, std::shared_ptr<Plan>>(m, "Plan")
       .def(py::init<const std::vector<int32_t> &, const std::vector<double> &>(), py::arg("code"), py::arg("constants"))
@@ -285,5 +305,14 @@ PYBIND11_MODULE(_core, m) {
       .def(py::init<std::shared_ptr<Plan>, const std::vector<int64_t> &,
                     const std::vector<std::pair<py::array, std::optional<py::array>>> &, int64_t, bool>(),
            py::arg("plan"), py::arg("sizes"), py::arg("weights"), py::arg("rows"), py::arg("interpret"))
-      .def("run", &Layer::run);
+      .def("run", &Layer::run)
+      // For runs without Python: the layer as gatecell_layer, and a checked table as an array of gatecell_array.
+      .def_property_readonly("lent",
+                             [](const py::object &self) { return lend(self.cast<const Layer &>().layer.get(), "gatecell_layer", self); })
+      .def("table", [](const Layer &layer, int64_t T, int64_t B, const std::vector<std::optional<Placed>> &arrays,
+                       const std::vector<Extent> &extents) {
+        std::vector<gatecell_array> placed = layer.table(T, B, arrays, extents);
+        const gatecell_array *first = placed.data();
+        return lend(first, "gatecell_array", std::make_pair(std::move(placed), arrays));
+      });
 }

@@ -89,6 +89,16 @@ gatecell_status gatecell_integer_run(const gatecell_integer *step, int64_t T, in
 /* The core's own functions over arrays, for tests: "tanh", "sigmoid", "exp", "log_sigmoid", "rsqrt". */
 gatecell_status gatecell_function(const char *name, gatecell_type type, int64_t n, const void *x, void *y);
 
+/* The functions of a prepared step, for other modules of the process: one copy of the core serves all.  Python's gatecell._core
+ * lends a pointer to the table as its `functions`, a capsule named GATECELL_FUNCTIONS. */
+#define GATECELL_FUNCTIONS "gatecell_functions"
+enum { GATECELL_FUNCTIONS_VERSION = 1 }; /* another one: the table is laid out in another way, do not use it */
+typedef struct {
+  int32_t version;
+  gatecell_status (*layer_run)(const gatecell_layer *layer, int64_t T, int64_t B, const gatecell_array *arrays, int32_t threads);
+  const char *(*message)(void);
+} gatecell_functions;
+
 /* Floating-point operations per second of fused multiply-adds in registers, in float32, one thread. */
 double gatecell_peak(void);
 

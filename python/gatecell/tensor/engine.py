@@ -149,6 +149,16 @@ class Layer:
 
     def run(self, prepared: Prepared, steps: int, rows: int, arrays: Mapping[str, Placed]) -> None:
         """Run a plan over `steps` steps of `rows` rows; parameters are found by themselves."""
+        core, placed, extents = self._arranged(prepared, rows, arrays)
+        core.run(steps, rows, placed, extents, _threads)
+
+    def lend(self, prepared: Prepared, rows: int, arrays: Mapping[str, Placed]) -> tuple[Any, Any]:
+        """One step of `rows` rows for callers of the core's C functions: capsules of gatecell_layer and of its table of arrays."""
+        core, placed, extents = self._arranged(prepared, rows, arrays)
+        return core.lent, core.table(1, rows, placed, extents)
+
+    def _arranged(self, prepared: Prepared, rows: int, arrays: Mapping[str, Placed]) -> tuple[Any, list[Any], list[Any]]:
+        """The packed layer, and the plan's arrays in its order, each with how much of it a run touches."""
         e, infos = prepared.encoded, prepared.plan.arrays
         key = prepared.plan.name, rows < 3  # few rows are packed in wider panels
         if key not in self._packed:
@@ -169,7 +179,7 @@ class Layer:
             extents.append(
                 _core.Extent(slots, 1 if info.kind == "scalar" else padded(n) if name in pointwise or info.kind == "unit" else n)
             )
-        self._packed[key].run(steps, rows, placed, extents, _threads)
+        return self._packed[key], placed, extents
 
     def _parameter(self, name: str, n: int) -> Array:
         a = self.empty(padded(n))
