@@ -230,6 +230,7 @@ def test_quick_leaves_models_and_c(quick: tuple[str, str, Path]) -> None:
             for form in chip.FORMS:
                 header = (out / "c" / f"{cell.name}_{h}h_{form}.h").read_text()
                 assert f"{cell.name}_{h}h_{form}_step" in header
+    assert (out / ".gitignore").read_text() == "*\n"
     tables = (out / "tables.md").read_text()
     assert tables.count("| --- |") >= 2
     pytest.importorskip("matplotlib")

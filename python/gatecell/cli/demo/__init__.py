@@ -32,6 +32,7 @@ def run(out: Path, *, quick: bool = False, seeds: int = 1, processes: int | None
     """
     began = time.monotonic()
     out.mkdir(parents=True, exist_ok=True)
+    (out / ".gitignore").write_text("*\n")  # what it leaves is no source, wherever it is run
     say = _Speaker()
     tasks = weather_tasks()
     first = tasks[HORIZONS[0]]
