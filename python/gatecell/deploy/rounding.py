@@ -105,9 +105,9 @@ class Rows:
     def least(self) -> Array:
         """(N,) the finest steps of the accumulator, in steps of its result, at which every weight and bias has its integer."""
         peaks = [np.abs(a.w).max(1) / a.top / 2.0**s for a, s in zip(self.matrices, self.shifts, strict=True)]
-        need: Array = np.maximum(np.max(peaks, axis=0), np.abs(self.bias) / 2**30) / self.unit
-        need = np.maximum(need, max(float(need.max()), 2.0**-40) / 2**14)
-        return need
+        need = np.maximum(np.max(peaks, axis=0), np.abs(self.bias) / 2**30) / self.unit
+        floored: Array = np.maximum(need, max(float(need.max()), 2.0**-40) / 2**14)
+        return floored
 
     def rounded(self, need: Array) -> tuple[Rounded, Array]:
         """Integers at these steps or the next coarser ones, and the expected square error of each row."""
