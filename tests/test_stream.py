@@ -98,6 +98,28 @@ def test_a_batch_of_one_may_be_left_out():
     assert words.step(gc.tensor([3])).shape == (1, 9)
 
 
+def test_inputs_may_lie_anyhow(rng):
+    """Strides, byte order and type are the caller's: what enters a step is a copy."""
+    x = rng.normal(size=(3, 4)).astype(np.float32)
+    for given in (np.asfortranarray(x), np.repeat(x, 2, axis=1)[:, ::2], x.astype(">f4"), x.astype(np.float64), gc.tensor(x)):
+        stream = gc.Stream(nn.GRU(4, 5), 3)
+        want = stream.step(x)
+        stream.reset()
+        np.testing.assert_array_equal(stream.step(given), want)
+
+
+def test_results_stand_apart_from_the_state(rng):
+    """A result that is a recurrence's output, or a part of it, is no view of the state."""
+    for model in (nn.LSTM(3, 4, batch_first=True), seq(lambda m, x: m.rnn(x)[0][..., 1:3])()):
+        stream, x = gc.Stream(model), rng.normal(size=(4, 1, 3))
+        want = [stream.step(xt).copy() for xt in x]
+        stream.reset()
+        for xt, y in zip(x, want, strict=True):
+            got = stream.step(xt)
+            np.testing.assert_array_equal(got, y)
+            got[:] = 9
+
+
 def test_later_training_does_not_change_a_stream():
     model = nn.GRU(2, 3, batch_first=True)
     stream = gc.Stream(model)
@@ -149,7 +171,9 @@ def test_a_refused_step_or_state_changes_nothing(rng):
     for wrong in ({}, {**kept, "more": kept[name]}, {**kept, name: kept[name][:1]}, {**kept, name: "a"}, 3):
         with pytest.raises((TypeError, ValueError)):
             stream.state = wrong
-    for call in (lambda: stream.step(x[0]), lambda: stream.step(x, out=np.ones(3))):
+    locked = np.ones((2, 2), np.float32)
+    locked.flags.writeable = False
+    for call in (lambda: stream.step(x[0]), lambda: stream.step(x, out=np.ones(3)), lambda: stream.step(x, out=locked)):
         with pytest.raises((TypeError, ValueError)):
             call()
     for a, b in zip(stream.state.values(), kept.values(), strict=True):

@@ -15,6 +15,6 @@ cdef class Stepper:
     cdef object keep
 
     # x (batch, inputs), contiguous, of `dtype` -> the output: row b, unit u at h[b * row + u], valid until the step after the next.
-    # Allocates nothing.  One thread at a time.  MemoryError: none for the thread's first step.
+    # One thread at a time.  MemoryError: no room for the core's scratch, at a thread's first step; ValueError: threads below 1.
     cdef const void *step(self, const void *x) except NULL nogil
     cdef const void *step_rows(self, const char *x, Py_ssize_t stride) except NULL nogil  # rows `stride` bytes apart

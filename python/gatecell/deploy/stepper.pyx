@@ -84,7 +84,7 @@ cdef class Stepper:
         status = core.layer_run(<const gatecell_layer *> self.layer, 1, self.batch, <const gatecell_array *> self.tables[odd], self.threads)
         if status != GATECELL_OK:
             with gil:
-                raise (MemoryError if status == GATECELL_NO_MEMORY else RuntimeError)(core.message().decode())
+                raise (MemoryError if status == GATECELL_NO_MEMORY else ValueError)(core.message().decode())
         self.odd = not odd
         return self.outputs[odd]
 
