@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from . import random
+from .checks import wants, whole
 from .device import device as Device
 from .dtypes import Array, DType, Scalar, as_dtype, float32, int64, scalar_dtype
 from .tensor import Tensor
@@ -68,7 +69,7 @@ def _check(device: Any) -> None:
 
 def _shape(size: tuple[Any, ...]) -> tuple[int, ...]:
     """Sizes given one by one or as one sequence; ValueError where one is negative."""
-    shape = tuple(int(n) for n in (size[0] if len(size) == 1 and isinstance(size[0], Sequence) else size))
+    shape = tuple(whole("size", n) for n in (size[0] if len(size) == 1 and isinstance(size[0], Sequence) else size))
     if any(n < 0 for n in shape):
         raise ValueError(f"sizes >= 0 wanted, got {shape}")
     return shape
@@ -97,16 +98,19 @@ def full(size: Sequence[int], fill_value: Scalar, dtype: DType = None, requires_
     return Tensor(np.full(_shape((size,)), fill_value, as_dtype(dtype or scalar_dtype(fill_value))), requires_grad)
 
 
+@wants("like")
 def zeros_like(like: Tensor, dtype: DType = None, requires_grad: bool = False) -> Tensor:
     """Zeros of the shape and dtype of `like`."""
     return zeros(like.shape, dtype=dtype or like.dtype, requires_grad=requires_grad)
 
 
+@wants("like")
 def ones_like(like: Tensor, dtype: DType = None, requires_grad: bool = False) -> Tensor:
     """Ones of the shape and dtype of `like`."""
     return ones(like.shape, dtype=dtype or like.dtype, requires_grad=requires_grad)
 
 
+@wants("like")
 def full_like(like: Tensor, fill_value: Scalar, dtype: DType = None) -> Tensor:
     """`fill_value` in the shape and dtype of `like`."""
     return full(like.shape, fill_value, dtype=dtype or like.dtype)
@@ -152,11 +156,13 @@ def _real(dtype: DType) -> np.dtype[Any]:
     return found
 
 
+@wants("like")
 def randn_like(like: Tensor) -> Tensor:
     """Normal numbers in the shape and dtype of `like`."""
     return randn(like.shape, dtype=like.dtype)
 
 
+@wants("like")
 def rand_like(like: Tensor) -> Tensor:
     """Uniform numbers in the shape and dtype of `like`."""
     return rand(like.shape, dtype=like.dtype)
@@ -176,17 +182,21 @@ def randperm(n: int) -> Tensor:
     return Tensor(random.generator().permutation(n).astype(int64))
 
 
+@wants("probabilities")
 def bernoulli(probabilities: Tensor) -> Tensor:
     """1 with the probability given for its place, else 0."""
     p = probabilities.data
     return Tensor((random.uniform(0.0, 1.0, p.shape, np.float64) < p).astype(p.dtype))
 
 
+@wants("weights")
 def multinomial(weights: Tensor, num_samples: int, replacement: bool = False) -> Tensor:
     """Indices drawn in proportion to `weights` (N,) or (B, N) >= 0: int64 (num_samples,) or (B, num_samples)."""
     w = np.asarray(weights.data, np.float64)
     rows = w.reshape(-1, w.shape[-1]) if w.ndim else w
     if w.ndim not in (1, 2) or not np.isfinite(rows).all() or (rows < 0).any() or (rows.sum(axis=1) <= 0).any():
         raise ValueError(f"multinomial: weights (N,) or (B, N), >= 0 with a positive sum in each row, wanted; got shape {w.shape}")
+    if not replacement and num_samples > (most := int((rows > 0).sum(axis=1).min())):
+        raise ValueError(f"multinomial: at most {most} without replacement wanted, as many as have a weight, got {num_samples}")
     picked = [random.generator().choice(rows.shape[1], num_samples, replacement, row / row.sum()) for row in rows]
     return Tensor(np.asarray(picked, np.int64).reshape(*w.shape[:-1], num_samples))

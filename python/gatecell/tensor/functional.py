@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from . import random
+from .checks import wants
 from .dtypes import int64
 from .tensor import Tensor, apply
 
@@ -139,51 +140,61 @@ def binary_cross_entropy_with_logits(
     return _reduce("binary_cross_entropy_with_logits", loss if weight is None else loss * weight, reduction)
 
 
+@wants("input")
 def relu(input: Tensor) -> Tensor:
     """x where it is above 0, else 0."""
     return input.relu()
 
 
+@wants("input")
 def sigmoid(input: Tensor) -> Tensor:
     """1 / (1 + e^-x)."""
     return input.sigmoid()
 
 
+@wants("input")
 def tanh(input: Tensor) -> Tensor:
     """Hyperbolic tangent."""
     return input.tanh()
 
 
+@wants("input")
 def logsigmoid(input: Tensor) -> Tensor:
     """log(sigmoid(x)), without its overflow."""
     return input._real("log_sigmoid")
 
 
+@wants("input")
 def softplus(input: Tensor) -> Tensor:
     """log(1 + e^input)."""
     return -logsigmoid(-input)
 
 
+@wants("input")
 def silu(input: Tensor) -> Tensor:
     """x sigmoid(x)."""
     return input * input.sigmoid()
 
 
+@wants("input")
 def leaky_relu(input: Tensor, negative_slope: float = 0.01) -> Tensor:
     """x above 0, negative_slope x below."""
     return input.relu() - negative_slope * (-input).relu()
 
 
+@wants("input")
 def softmax(input: Tensor, dim: int) -> Tensor:
     """e^x over its sum along `dim`."""
     return input.softmax(dim)
 
 
+@wants("input")
 def log_softmax(input: Tensor, dim: int) -> Tensor:
     """The logarithm of softmax, without its overflow."""
     return input.log_softmax(dim)
 
 
+@wants("input")
 def dropout(input: Tensor, p: float = 0.5, training: bool = True) -> Tensor:
     """In training, each element 0 with probability p, the others over 1 - p; else the input itself."""
     check_probability("dropout: p", p)
@@ -193,6 +204,7 @@ def dropout(input: Tensor, p: float = 0.5, training: bool = True) -> Tensor:
     return input * Tensor((kept / (1 - p) if p < 1 else kept).astype(input.dtype))
 
 
+@wants("input", "weight")
 def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """input (..., I) by weight (O, I), plus bias (O,): (..., O)."""
     _typed("linear", "an input Tensor of floats (..., I)", input, "f")
@@ -226,5 +238,3 @@ def one_hot(input: Tensor, num_classes: int = -1) -> Tensor:
 def _in_range(name: str, input: Tensor, n: int) -> None:
     if input.data.size and not 0 <= input.data.min() <= input.data.max() < n:
         raise IndexError(f"{name}: numbers 0 to {n - 1} wanted, got {input.data.min()} to {input.data.max()}")
-
-

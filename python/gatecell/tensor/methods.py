@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from .dtypes import Array, Scalar, float32, int64
+from .checks import HasArray, tensor_of, what, whole
+from .dtypes import Scalar, float32, int64
 
 if TYPE_CHECKING:
     from .tensor import Tensor
@@ -26,9 +27,8 @@ class Extreme(NamedTuple):
     indices: Tensor
 
 
-class Methods:
+class Methods(HasArray):
     __slots__ = ()
-    data: Array
 
     def _op(self, name: str, *others: Tensor, **attrs: Any) -> Tensor:
         raise NotImplementedError
@@ -39,7 +39,7 @@ class Methods:
 
     def _axis(self, dim: int, extra: int = 0) -> int:
         """An axis counted from the front; IndexError outside."""
-        n = self.data.ndim + extra
+        n, dim = self.data.ndim + extra, whole("dim", dim)
         if not -max(n, 1) <= dim < max(n, 1):
             raise IndexError(f"dim {dim} of a tensor of {n} axes: {-max(n, 1)} to {max(n, 1) - 1} wanted")
         return dim + n if dim < 0 else dim
@@ -199,6 +199,8 @@ class Methods:
 
     def masked_fill(self, mask: Tensor, value: Scalar) -> Tensor:
         """`value` where `mask` (bool, broadcast) is True."""
+        if not isinstance(mask, HasArray) or mask.data.dtype != bool:
+            raise TypeError(f"masked_fill: a Tensor of bool wanted, got {what(mask)}")
         return self._op("masked_fill", mask, value=value)
 
     def isnan(self) -> Tensor:
@@ -283,7 +285,7 @@ class Methods:
     view = reshape
 
     def view_as(self, other: Tensor) -> Tensor:
-        return self.reshape(other.shape)
+        return self.reshape(tensor_of("view_as", other).shape)
 
     def flatten(self, start_dim: int = 0, end_dim: int = -1) -> Tensor:
         shape = self.data.shape or (1,)
@@ -328,7 +330,7 @@ class Methods:
         return self._op("expand", shape=tuple(m if n == -1 else n for n, m in zip(shape, own, strict=True)))
 
     def expand_as(self, other: Tensor) -> Tensor:
-        return self.expand(other.shape)
+        return self.expand(tensor_of("expand_as", other).shape)
 
     def repeat(self, *sizes: Any) -> Tensor:
         """The whole, tiled `sizes` times along its axes (new ones in front)."""
@@ -349,6 +351,8 @@ class Methods:
         axis = self._axis(dim)
         n = self.data.shape[axis]
         if isinstance(split_size, int):
+            if split_size < 1:
+                raise ValueError(f"split: a length of at least 1 wanted, got {split_size}")
             split_size = [split_size] * (n // split_size) + [n % split_size] * (n % split_size > 0)
         sizes = list(split_size)
         if sum(sizes) != n:
@@ -358,6 +362,8 @@ class Methods:
 
     def chunk(self, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
         """At most `chunks` pieces of equal length along `dim` (the last may be shorter)."""
+        if chunks < 1:
+            raise ValueError(f"chunk: at least 1 piece wanted, got {chunks}")
         return self.split(max(-(-self.data.shape[self._axis(dim)] // chunks), 1), dim)
 
     def unbind(self, dim: int = 0) -> tuple[Tensor, ...]:
@@ -367,4 +373,4 @@ class Methods:
 
 def _flat(sizes: tuple[Any, ...]) -> tuple[int, ...]:
     """Sizes given one by one or as one sequence."""
-    return tuple(int(n) for n in (sizes[0] if len(sizes) == 1 and isinstance(sizes[0], Sequence) else sizes))
+    return tuple(whole("size", n) for n in (sizes[0] if len(sizes) == 1 and isinstance(sizes[0], Sequence) else sizes))

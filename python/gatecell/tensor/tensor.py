@@ -15,6 +15,7 @@ import numpy as np
 from ..errors import Unsupported
 from . import autograd, random
 from .autograd import Backward, Node, mode
+from .checks import what
 from .device import device as Device
 from .dtypes import Array, DType, Scalar, as_dtype, bool_, float32, float64, int64, promote
 from .methods import Methods
@@ -31,13 +32,13 @@ class Tensor(Methods):
     data: the array; grad: accumulated gradient or None; node, index: the operation that made it and which of its results it is.
     """
 
-    __slots__ = ("data", "grad", "node", "index", "_requires_grad", "__weakref__")
+    __slots__ = ("data", "_grad", "node", "index", "_requires_grad", "__weakref__")
     __array_priority__ = 1000.0  # NumPy numbers on the left leave + - * / to this class
     __hash__ = object.__hash__
 
     def __init__(self, data: Any, requires_grad: _bool = False) -> None:
         self.data: Array = np.asarray(data) if isinstance(data, (np.ndarray, np.generic)) else np.array(data, np.float32)
-        self.grad: Tensor | None = None
+        self._grad: Tensor | None = None
         self.node: Node | None = None
         self.index = 0
         self._requires_grad = False
@@ -61,6 +62,20 @@ class Tensor(Methods):
     def requires_grad_(self, requires_grad: _bool = True) -> Tensor:
         self.requires_grad = requires_grad
         return self
+
+    @property
+    def grad(self) -> Tensor | None:
+        """What backward() added up: None, or a Tensor of this one's shape and dtype; TypeError and ValueError for others."""
+        return self._grad
+
+    @grad.setter
+    def grad(self, value: Tensor | None) -> None:
+        if value is not None:
+            if not isinstance(value, Tensor) or value.data.dtype != self.data.dtype:
+                raise TypeError(f"grad: a Tensor of {self.data.dtype} or None wanted, got {what(value)}")
+            if value.data.shape != self.data.shape:
+                raise ValueError(f"grad: shape {self.data.shape} wanted, got {value.data.shape}")
+        self._grad = value
 
     @property
     def is_leaf(self) -> _bool:
@@ -157,15 +172,15 @@ class Tensor(Methods):
                 raise ValueError(f"backward without a gradient wants a result of one element, got shape {self.shape}")
             seed = np.ones_like(self.data)
         else:
-            seed = np.asarray(gradient, dtype=self.dtype)
+            seed = np.array(np.asarray(gradient), dtype=self.dtype)  # a copy: it may be the gradient of a leaf that is about to grow
             if seed.shape != self.shape:
                 raise ValueError(f"backward: gradient of shape {self.shape} wanted, got {seed.shape}")
         found = autograd.gradients(self, seed, retain_graph) if self.node is not None else [(self, seed)]
         for leaf, g in found:
-            if leaf.grad is None:
-                leaf.grad = Tensor(np.array(g, order="C"))
+            if leaf._grad is None:
+                leaf._grad = Tensor(np.array(g, order="C"))
             else:
-                leaf.grad.data += g
+                leaf._grad.data += g
 
     def detach(self) -> Tensor:
         """The same memory, cut from the tape."""
@@ -309,17 +324,12 @@ class Tensor(Methods):
             return apply(name, a, b)
         for v in (a, b):
             if not isinstance(v, (Tensor, bool, int, float, np.generic)):
-                raise TypeError(f"{name}: a Tensor or a number wanted, got {_what(v)}")
+                raise TypeError(f"{name}: a Tensor or a number wanted, got {what(v)}")
         values = [v.data if isinstance(v, Tensor) else v for v in (a, b)]
         dtype = promote(*values)
         if dtype.kind != "f" and name == "div":
             dtype = float32
         return apply(name, *(v.to(dtype) if isinstance(v, Tensor) else Tensor(np.asarray(v, dtype)) for v in (a, b)))
-
-
-def _what(value: object) -> str:
-    kind = type(value).__name__
-    return f"{kind} (make it a Tensor with from_numpy)" if isinstance(value, np.ndarray) else kind
 
 
 def _plain_key(key: Any) -> tuple[Any, ...]:
