@@ -11,6 +11,7 @@ from typing import TypeVar
 import numpy as np
 
 from ..tensor import random
+from ..tensor.checks import wants
 from ..tensor.tensor import Tensor
 
 T = TypeVar("T", bound=Tensor)
@@ -18,16 +19,19 @@ T = TypeVar("T", bound=Tensor)
 _GAINS = {"linear": 1.0, "sigmoid": 1.0, "tanh": 5 / 3, "relu": math.sqrt(2)}
 
 
+@wants("tensor")
 def uniform_(tensor: T, a: float = 0.0, b: float = 1.0) -> T:
     tensor.data[...] = random.uniform(a, b, tensor.shape)
     return tensor
 
 
+@wants("tensor")
 def normal_(tensor: T, mean: float = 0.0, std: float = 1.0) -> T:
     tensor.data[...] = random.normal(tensor.shape) * std + mean
     return tensor
 
 
+@wants("tensor")
 def constant_(tensor: T, val: float) -> T:
     tensor.data[...] = val
     return tensor
@@ -83,9 +87,10 @@ def orthogonal_(tensor: T, gain: float = 1.0) -> T:
     return tensor
 
 
+@wants("tensor")
 def _fans(tensor: Tensor) -> tuple[int, int]:
-    if tensor.ndim < 2:
-        raise ValueError(f"wanted a weight of at least two dimensions, got shape {tuple(tensor.shape)}")
+    if tensor.ndim < 2 or not tensor.numel():
+        raise ValueError(f"wanted a weight of at least two dimensions, none empty, got shape {tuple(tensor.shape)}")
     field = math.prod(tensor.shape[2:])
     return tensor.shape[1] * field, tensor.shape[0] * field
 

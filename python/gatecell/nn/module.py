@@ -27,7 +27,9 @@ class Parameter(Tensor):
     __slots__ = ()
 
     def __init__(self, data: Any, requires_grad: bool = True) -> None:
-        super().__init__(data.data if isinstance(data, Tensor) else data, requires_grad=requires_grad)
+        super().__init__(data.data if isinstance(data, Tensor) else data)
+        as_dtype(self.data.dtype)  # what a Tensor of results may be for a moment, a model is not: it has to be saved
+        self.requires_grad = requires_grad
 
 
 class IncompatibleKeys(NamedTuple):
@@ -122,6 +124,7 @@ class Module:
         """Make `tensor` part of the module without training it. Without `persistent` it stays out of the state_dict."""
         self._check_name(name)
         if isinstance(tensor, np.ndarray):
+            as_dtype(tensor.dtype)
             tensor = Tensor(tensor)
         elif not (tensor is None or isinstance(tensor, Tensor)):
             raise TypeError(f"a buffer is a Tensor, a NumPy array or None, got {type(tensor).__name__}")
@@ -171,7 +174,7 @@ class Module:
         if not isinstance(state_dict, Mapping):
             raise TypeError(f"load_state_dict wants a mapping of names to arrays, got {type(state_dict).__name__}")
         own = self.state_dict()
-        arrays = {name: _as_real_array(name, state_dict[name]) for name in own if name in state_dict}
+        arrays = {name: _as_real_array(name, state_dict[name], own[name].data.dtype) for name in own if name in state_dict}
         keys = IncompatibleKeys([n for n in own if n not in state_dict], [str(n) for n in state_dict if n not in own])
         troubles = []
         if strict and keys.missing_keys:
@@ -181,6 +184,8 @@ class Module:
         for name, array in arrays.items():
             if array.shape != own[name].shape:
                 troubles.append(f"wrong shape: {name} wants {tuple(own[name].shape)}, got {array.shape}")
+            if not own[name].data.flags.writeable:
+                troubles.append(f"read-only: {name}")
         if troubles:
             raise ValueError(f"state_dict does not fit {type(self).__name__}, nothing was loaded:\n  " + "\n  ".join(troubles))
         for name, array in arrays.items():
@@ -315,13 +320,18 @@ def clear_gradients(tensors: Iterable[Tensor], set_to_none: bool = True) -> None
             tensor.grad.data.fill(0)
 
 
-def _as_real_array(name: str, value: Any) -> npt.NDArray[Any]:
+def _as_real_array(name: str, value: Any, dtype: np.dtype[Any]) -> npt.NDArray[Any]:
+    """A copy: the values may be views of what is about to be overwritten."""
     if not isinstance(value, Tensor) and hasattr(value, "detach"):  # a torch tensor: it gives its array only without its tape, on the CPU
         value = value.detach().cpu()
-    array = np.asarray(value)
+    try:
+        array = np.asarray(value)
+    except (TypeError, ValueError, RuntimeError) as e:  # ragged lists; torch's types, layouts and devices that NumPy lacks
+        raise TypeError(f"{name}: wanted an array of real numbers, got {type(value).__name__}: {e}") from None
     if array.dtype.kind not in "fiub":
         raise TypeError(f"{name}: wanted an array of real numbers, got {type(value).__name__} of dtype {array.dtype}")
-    return array
+    with np.errstate(all="ignore"):  # beyond float32 is infinity, as in torch
+        return array.astype(dtype)
 
 
 def _join(prefix: str, name: str) -> str:

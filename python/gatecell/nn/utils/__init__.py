@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from ...tensor.checks import tensor_of
 from ...tensor.dtypes import Array
 from ...tensor.functions import cat
 from ...tensor.tensor import Tensor
@@ -74,7 +75,7 @@ def vector_to_parameters(vec: Tensor, parameters: Iterable[Tensor]) -> None:
 
 
 def _tensors(parameters: Tensor | Iterable[Tensor]) -> list[Tensor]:
-    return [parameters] if isinstance(parameters, Tensor) else list(parameters)
+    return [parameters] if isinstance(parameters, Tensor) else [tensor_of("parameters", p) for p in parameters]
 
 
 def _scalar(value: float, like: list[Array]) -> Tensor:
