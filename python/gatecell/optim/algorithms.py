@@ -77,6 +77,11 @@ class Adam(Optimizer):
         options = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay, "amsgrad": amsgrad}
         super().__init__(params, {**options, "maximize": maximize, "decoupled_weight_decay": decoupled_weight_decay})
 
+    def check(self, group: Group) -> None:
+        super().check(group)
+        if not isinstance(group["betas"], (tuple, list)) or len(group["betas"]) != 2:
+            raise ValueError(f"betas wants 2 numbers, got {group['betas']}")
+
     def initial_state(self, group: Group, p: Array) -> State:
         names = ["exp_avg", "exp_avg_sq", *(["max_exp_avg_sq"] if group["amsgrad"] else [])]
         return {"step": 0, **{name: np.zeros(p.shape, p.dtype) for name in names}}

@@ -63,9 +63,11 @@ class Optimizer:
         self.param_groups.append(group)
 
     def check(self, group: Group) -> None:
-        """ValueError when an option of the group is out of its bounds."""
+        """TypeError when an option of the group is no number, ValueError when it is out of its bounds."""
         for name, (low, end) in self.bounds.items():
             for value in group[name] if isinstance(group[name], (tuple, list)) else (group[name],):
+                if not isinstance(value, (int, float, np.number)):
+                    raise TypeError(f"{name} wants a number, got {type(value).__name__}")
                 if not low <= value < end:
                     raise ValueError(f"{name} wants {low:g} <= {name} < {end:g}, got {value}")
 
@@ -75,8 +77,18 @@ class Optimizer:
             clear_gradients(group["params"], set_to_none)
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """Change every parameter that has a gradient, in place. `closure` recomputes the loss first; its value is returned."""
+        """Change every parameter that has a gradient, in place. `closure` recomputes the loss first; its value is returned.
+
+        ValueError, before anything is changed: a parameter that is read-only, or whose gradient is of another shape by now.
+        """
         loss = None if closure is None else closure()
+        for tensor in (t for group in self.param_groups for t in group["params"] if t.grad is not None):
+            if tensor.grad.data.shape != tensor.data.shape or not tensor.data.flags.writeable:
+                kind = "" if tensor.data.flags.writeable else "read-only "
+                raise ValueError(
+                    f"step wants parameters that can be written and gradients of their shapes, got a {kind}parameter of shape "
+                    f"{tensor.data.shape} with a gradient of shape {tensor.grad.data.shape}; nothing was changed"
+                )
         for group in self.param_groups:
             for tensor in group["params"]:
                 if tensor.grad is None:
@@ -140,6 +152,10 @@ class Optimizer:
         if not isinstance(state_dict, Mapping) or not {"state", "param_groups"} <= set(state_dict):
             raise ValueError("an optimiser's state_dict is a mapping with 'state' and 'param_groups'")
         theirs, ours = state_dict["param_groups"], self.param_groups
+        if not isinstance(theirs, (list, tuple)) or not all(isinstance(g, Mapping) and isinstance(g.get("params"), list) for g in theirs):
+            raise TypeError("param_groups wants a list of mappings with a list 'params' each")
+        if not isinstance(state_dict["state"], Mapping):
+            raise TypeError(f"state wants a mapping of parameters' numbers, got {type(state_dict['state']).__name__}")
         got, want = [len(g["params"]) for g in theirs], [len(g["params"]) for g in ours]
         if got != want:
             raise ValueError(f"wanted parameter groups of sizes {want}, got {got}")
@@ -168,6 +184,8 @@ class Optimizer:
 
 def _fitted_state(number: Any, own: State, given: Mapping[str, Any]) -> State:
     """`given` in the names, shapes and dtypes of a fresh state `own`, copied. ValueError where they do not fit."""
+    if not isinstance(given, Mapping):
+        raise TypeError(f"state of parameter {number}: wanted a mapping of {', '.join(own)}, got {type(given).__name__}")
     state: State = {}
     for name, fresh in own.items():
         if given.get(name) is None:
@@ -175,5 +193,7 @@ def _fitted_state(number: Any, own: State, given: Mapping[str, Any]) -> State:
         value = np.asarray(given[name])
         if np.shape(value) != np.shape(fresh):
             raise ValueError(f"state {name} of parameter {number}: wanted shape {np.shape(fresh)}, got {np.shape(value)}")
+        if value.dtype.kind not in "fiub" or (isinstance(fresh, int) and not 0 <= value < np.inf):
+            raise ValueError(f"state {name} of parameter {number}: wanted real numbers, steps from 0 on, got {given[name]!r}")
         state[name] = int(value) if isinstance(fresh, int) else np.array(value, dtype=fresh.dtype)
     return state
