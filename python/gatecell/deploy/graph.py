@@ -135,7 +135,7 @@ class StepGraph:
         if len(self.steps) != len(other.steps):
             return f"{len(self.steps)} and {len(other.steps)} operations"
         for name in {**self.parameters, **other.parameters}:
-            if not np.array_equal(self.parameters.get(name, np.empty(0)), other.parameters.get(name, np.empty(0))):
+            if not np.array_equal(self.parameters.get(name, np.empty(0)), other.parameters.get(name, np.empty(0)), equal_nan=True):
                 return f"the values of {name}"
         return ""
 

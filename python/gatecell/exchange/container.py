@@ -33,7 +33,7 @@ def write(path: PathLike, arrays: Mapping[str, Array], info: Mapping[str, Any]) 
 
     OSError, with the old file untouched: no such folder, no right to write, disk full.
     """
-    plain = {name: np.ascontiguousarray(a).reshape(a.shape) for name, a in arrays.items()}
+    plain = {name: np.ascontiguousarray(a, a.dtype.newbyteorder("=")).reshape(a.shape) for name, a in arrays.items()}
     text = json.dumps({**info, "tensors": _sums(plain)}, separators=(",", ":"), allow_nan=False)
     replace(path, safetensors.numpy.save(plain, {KEY: f"{zlib.crc32(text.encode()):08x}{text}"}))
 

@@ -30,7 +30,7 @@ def save(model: Module | QuantizedModel, path: PathLike) -> None:
 
     The old file stays until the new one is whole.
     A model that cannot run step by step is saved as weights alone, with the reason; `load_state` reads them.
-    TypeError: no model.  OSError: the folder cannot be written.
+    TypeError: no model, arrays of types that a Tensor has not.  OSError: the folder cannot be written.
     """
     if isinstance(model, QuantizedModel):
         write(path, model.to_arrays(), {"version": VERSION, "kind": INTEGER})
@@ -38,6 +38,8 @@ def save(model: Module | QuantizedModel, path: PathLike) -> None:
     if not isinstance(model, Module):
         raise TypeError(f"save: a Module or a quantised model wanted, got {type(model).__name__}")
     arrays: dict[str, Array] = {name: t.data for name, t in model.state_dict().items()}
+    if foreign := [n for n, a in arrays.items() if a.dtype not in ALL]:
+        raise TypeError(f"save: {foreign[0]}: an array of {', '.join(map(str, ALL))} wanted, got {arrays[foreign[0]].dtype}")
     info: dict[str, Any] = {"version": VERSION, "buffers": sorted({n for n, _ in model.named_buffers()} & set(arrays))}
     try:
         graph = trace(model)
