@@ -30,6 +30,16 @@ class Cell:
     def __repr__(self) -> str:
         return f"<cell {self.name}: {self.title}>"
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> Cell:
+        """Itself: a record does not change, and its kernels are kept by record."""
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """By name: whoever unpickles has registered the cell.  TypeError: this record is not registered."""
+        if cells.get(self.name) is not self:
+            raise TypeError(f"only registered cells can be pickled, {self.name} is not")
+        return _registered, (self.name,)
+
     @property
     def states(self) -> list[str]:
         return self.signature.states
@@ -105,6 +115,10 @@ class Registry(Mapping[str, Cell]):
 
 
 cells = Registry()
+
+
+def _registered(name: str) -> Cell:
+    return cells[name]
 
 
 def record(*, title: str = "", source: str = "", axes: str = "", bias: str = "W R", heads: str = "") -> Callable[[Page], Cell]:
