@@ -111,8 +111,8 @@ def set_num_threads(n: int) -> None:
     global _threads
     if not isinstance(n, int) or isinstance(n, bool):
         raise TypeError(f"set_num_threads wants a whole number, got {n!r}")
-    if n < 1:
-        raise ValueError(f"set_num_threads wants at least 1, got {n}")
+    if not 1 <= n < 2**31:
+        raise ValueError(f"set_num_threads wants at least 1 and less than 2**31, got {n}")
     _threads = n
 
 
@@ -138,7 +138,7 @@ class Layer:
         for family, gates in p.families.items():
             matrix = dense(weights[family], len(gates), p.weights[f"{family}.{gates[0]}"].blocks != "1")
             bias = weights.get(family + "+")
-            self.families.append((matrix, None if bias is None else np.ascontiguousarray(bias)))
+            self.families.append((matrix, None if bias is None else np.require(bias, requirements="CA")))
 
     def empty(self, *shape: int) -> Array:
         a: Array = _core.empty(shape, self.dtype)
@@ -190,7 +190,7 @@ class Layer:
 def dense(stacked: Array, gates: int, blocked: bool) -> Array:
     """A family's matrix with contiguous rows; block-diagonal ones, (G * out, into / K), with their zeros: (G * out, into)."""
     if not blocked:
-        return np.ascontiguousarray(stacked)
+        return np.require(stacked, requirements="CA")  # contiguous, and no element across the addresses that C gives its type
     out, into = len(stacked) // gates, stacked.shape[1]
     blocks = out // into
     full = np.zeros((len(stacked), into * blocks), stacked.dtype)
@@ -228,8 +228,9 @@ def _place_x(layer: Layer, plan: Plan, x: Array) -> Placed:
     by_units = any("x" in loop.arrays for p in plan.passes for loop in p.loops)
     if by_units:
         return over(_padded_copy(layer, x, len(x)))
-    if x.ndim and x.size and ((x.shape[2] > 1 and x.strides[2] != x.itemsize) or any(s % x.itemsize or s < 0 for s in x.strides)):
-        x = np.ascontiguousarray(x)
+    apart = x.shape[2] > 1 and x.strides[2] != x.itemsize
+    if x.size and (apart or not x.flags.aligned or any(s % x.itemsize or s < 0 for s in x.strides)):
+        x = np.require(x, requirements="CA")
     return over(x)
 
 
@@ -301,7 +302,12 @@ def backward(saved: Saved, x: Array, dy: Array | None, dlast: Mapping[str, Array
         zero[:] = 0
         arrays["dy"] = Placed(zero, 0, 0, padded(n_first))
     else:
-        whole = n_first % PAD == 0 and dy.strides[2] == dy.itemsize and all(s % dy.itemsize == 0 and s >= 0 for s in dy.strides)
+        whole = (
+            dy.flags.aligned
+            and n_first % PAD == 0
+            and dy.strides[2] == dy.itemsize
+            and all(s % dy.itemsize == 0 and s >= 0 for s in dy.strides)
+        )
         arrays["dy"] = turn(over(dy if whole else _padded_copy(layer, dy, T)))
     for name, info in k.back.plan.arrays.items():
         if name in k.plans.reuse:

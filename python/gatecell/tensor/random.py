@@ -39,5 +39,7 @@ def normal(shape: tuple[int, ...], dtype: np.dtype[Any] | type[np.floating[Any]]
 
 
 def uniform(low: float, high: float, shape: tuple[int, ...], dtype: np.dtype[Any] | type[np.floating[Any]] = np.float32) -> Array:
-    """Uniform in [low, high), rounded to `dtype`."""
+    """Uniform in [low, high), rounded to `dtype`.  ValueError: bounds that are not finite."""
+    if not np.isfinite(high - low):
+        raise ValueError(f"uniform numbers between finite bounds wanted, got {low} and {high}")
     return np.asarray(_generator.uniform(low, high, shape).astype(dtype))

@@ -64,7 +64,7 @@ def vector_to_parameters(vec: Tensor, parameters: Iterable[Tensor]) -> None:
     """Copy a vector into parameters, in place. ValueError, and no change, when it has another length than they have elements."""
     if not isinstance(vec, Tensor):
         raise TypeError(f"vec wants a Tensor, got {type(vec).__name__}")
-    targets = list(parameters)
+    targets = _tensors(parameters)
     total = sum(p.numel() for p in targets)
     if vec.shape != (total,):
         raise ValueError(f"vec wants shape {(total,)}, got {tuple(vec.shape)}")
@@ -84,6 +84,8 @@ def _scalar(value: float, like: list[Array]) -> Tensor:
 
 def _norm(arrays: list[Array], order: float) -> float:
     """The norm of all elements together. Sums run in the arrays' precision within an array, in float64 across arrays."""
+    if not order > 0:
+        raise ValueError(f"norm_type wants a positive number, got {order}")
     if order == math.inf:
         return float(np.max([np.abs(a).max() for a in arrays], initial=0.0))
     if order == 2:
