@@ -6,6 +6,7 @@ Not here: tolerances (budgets.py), oracles (textbook.py), and fixtures that only
 import hashlib
 import os
 import shutil
+import signal
 from pathlib import Path
 from typing import NoReturn
 
@@ -19,6 +20,10 @@ ROOT = Path(__file__).resolve().parent.parent
 # No deadline: a cold cache is no defect.  Derandomised: the same commit gives the same verdict; campaigns look further.
 hypothesis.settings.register_profile("suite", deadline=None, derandomize=True, print_blob=True)
 hypothesis.settings.load_profile("suite")
+
+
+# A shell's background job ignores Ctrl-C, and so would its children: the tests that send one are run from anywhere.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def missing(what: str) -> NoReturn:

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cstdlib>
+#include <functional>
 #include <new>
 #include <string>
 
@@ -117,7 +118,7 @@ gatecell_status gatecell_layer_run(const gatecell_layer *layer, int64_t T, int64
         work += static_cast<double>(g.depth * static_cast<int64_t>(g.columns.size()) * l.vectors * GATECELL_PAD);
   const int32_t shares = shares_for(threads, (B + TILE_ROWS - 1) / TILE_ROWS, work * static_cast<double>(T) * static_cast<double>(B));
   std::atomic<bool> starved{false};
-  share_out(shares, [&](int32_t share) {
+  const auto share_of = [&](int32_t share) {
     const int64_t first = B * share / shares, last = B * (share + 1) / shares;
     void *memory = thread_scratch(scratch_bytes(*layer, last - first));
     if (!memory) {
@@ -125,7 +126,8 @@ gatecell_status gatecell_layer_run(const gatecell_layer *layer, int64_t T, int64
       return;
     }
     k->run[layer->type]({layer, arrays, T, first, last, memory});
-  });
+  };
+  share_out(shares, std::ref(share_of));  // by reference: a std::function of its own would allocate
   return starved ? fail(GATECELL_NO_MEMORY, "no memory for a run's scratch") : GATECELL_OK;
 } catch (const std::bad_alloc &) {
   return fail(GATECELL_NO_MEMORY, "no memory for a run");
@@ -141,7 +143,7 @@ gatecell_status gatecell_outer(gatecell_type type, int64_t T, int64_t B, int64_t
   const int64_t panels = gates * ((N + OUTER_UNITS - 1) / OUTER_UNITS);
   const int32_t shares = shares_for(threads, panels, static_cast<double>(T) * static_cast<double>(B) * static_cast<double>(gates * N * M));
   std::atomic<bool> starved{false};
-  share_out(shares, [&](int32_t share) {
+  const auto share_of = [&](int32_t share) {
     Outer job{T, B, gates, N, M, row, gradient, argument, out, sums, panels * share / shares, panels * (share + 1) / shares, nullptr};
     job.scratch = thread_scratch(outer_bytes(job, type));
     if (!job.scratch) {
@@ -149,7 +151,8 @@ gatecell_status gatecell_outer(gatecell_type type, int64_t T, int64_t B, int64_t
       return;
     }
     k->outer[type](job);
-  });
+  };
+  share_out(shares, std::ref(share_of));
   return starved ? fail(GATECELL_NO_MEMORY, "no memory for weight gradients") : GATECELL_OK;
 } catch (const std::bad_alloc &) {
   return fail(GATECELL_NO_MEMORY, "no memory for weight gradients");

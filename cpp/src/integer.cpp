@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <functional>
 #include <new>
 
 #include "dispatch.hpp"
@@ -173,14 +174,15 @@ gatecell_status gatecell_integer_run(const gatecell_integer *step, int64_t T, in
   const double work = static_cast<double>(step->halves.size()) * static_cast<double>(T) * static_cast<double>(B);  // multiply-adds, nearly
   const int32_t shares = shares_for(threads, (B + TILE_ROWS - 1) / TILE_ROWS, work);
   std::atomic<bool> starved{false};
-  share_out(shares, [&](int32_t share) {
+  const auto share_of = [&](int32_t share) {
     IntRun job{step, T, B, B * share / shares, B * (share + 1) / shares, x, states, y, nullptr};
     job.scratch = thread_scratch(integer_bytes(job));
     if (!job.scratch)
       starved = true;
     else
       k->integer(job);
-  });
+  };
+  share_out(shares, std::ref(share_of));  // by reference: a std::function of its own would allocate
   return starved ? fail(GATECELL_NO_MEMORY, "no memory for an integer run's scratch") : GATECELL_OK;
 } catch (const std::bad_alloc &) {
   return fail(GATECELL_NO_MEMORY, "no memory for an integer run");
