@@ -138,7 +138,7 @@ class Layer:
         for family, gates in p.families.items():
             matrix = dense(weights[family], len(gates), p.weights[f"{family}.{gates[0]}"].blocks != "1")
             bias = weights.get(family + "+")
-            self.families.append((matrix, None if bias is None else np.require(bias, requirements="CA")))
+            self.families.append((matrix, None if bias is None else np.require(bias, requirements=("C", "A"))))
 
     def empty(self, *shape: int) -> Array:
         a: Array = _core.empty(shape, self.dtype)
@@ -190,7 +190,7 @@ class Layer:
 def dense(stacked: Array, gates: int, blocked: bool) -> Array:
     """A family's matrix with contiguous rows; block-diagonal ones, (G * out, into / K), with their zeros: (G * out, into)."""
     if not blocked:
-        return np.require(stacked, requirements="CA")  # contiguous, and no element across the addresses that C gives its type
+        return np.require(stacked, requirements=("C", "A"))  # contiguous, and no element across the addresses that C gives its type
     out, into = len(stacked) // gates, stacked.shape[1]
     blocks = out // into
     full = np.zeros((len(stacked), into * blocks), stacked.dtype)
@@ -230,7 +230,7 @@ def _place_x(layer: Layer, plan: Plan, x: Array) -> Placed:
         return over(_padded_copy(layer, x, len(x)))
     apart = x.shape[2] > 1 and x.strides[2] != x.itemsize
     if x.size and (apart or not x.flags.aligned or any(s % x.itemsize or s < 0 for s in x.strides)):
-        x = np.require(x, requirements="CA")
+        x = np.require(x, requirements=("C", "A"))
     return over(x)
 
 
