@@ -1,11 +1,12 @@
-"""Writes the tables of README.md that follow from the code: `python docs/tables.py [--check]`.
+"""Writes the tables of README.md: `python docs/tables.py [--check]`, with `--demo FOLDER` what the demo measured, too.
 
-Each cell of a table is the outcome of doing the thing; where it cannot be done the note is gatecell.Unsupported's own sentence.
-Not here: figures that depend on the machine or on training (bench/, `gatecell demo`).
+Each cell of the table of cells is the outcome of doing the thing; where it cannot be done the note is gatecell.Unsupported's own
+sentence.  Not here: speed (bench/).
 """
 
 import argparse
 import re
+import shutil
 import sys
 import tempfile
 from collections.abc import Callable
@@ -18,7 +19,7 @@ from gatecell.cells import CLASSIC, Cell
 from gatecell.tensor import engine
 
 README = Path(__file__).resolve().parent.parent / "README.md"
-BEGIN, END = "<!-- cells x backends: written by docs/tables.py -->", "<!-- end -->"
+END = "<!-- end -->"
 I, H, T = 3, 4, 120
 
 
@@ -70,14 +71,31 @@ def table() -> str:
     return "\n".join(lines + [""] * bool(notes) + [f"({k}) {note}  " for k, note in enumerate(notes, 1)])
 
 
+def demo(folder: Path) -> str:
+    """The tables that `gatecell demo` left there; of the boards, those of its first horizon."""
+    errors, integers, boards = (folder / "tables.md").read_text().strip().split("\n\n")
+    head, rule, *rows = boards.split("\n")
+    horizon = re.search(r", (\d+ h),", rows[0])
+    shown = [r for r in rows if horizon and f", {horizon[1]}," in r]
+    return "\n\n".join([errors, integers, "\n".join([head, rule, *shown])])
+
+
+def put(text: str, mark: str, between: str) -> str:
+    """The text with what stands between the comment that begins with `mark` and the next end replaced."""
+    begin = text.index("-->", text.index(f"<!-- {mark}:")) + len("-->")
+    return f"{text[:begin]}\n\n{between}\n\n{text[text.index(END, begin) :]}"
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--check", action="store_true", help="change nothing; exit code 1 if the README is stale")
+    parser.add_argument("--demo", type=Path, metavar="FOLDER", help="what `gatecell demo --seeds 3 --out FOLDER` measured goes in too")
     options = parser.parse_args()
     text = README.read_text()
-    before, rest = text.split(BEGIN)
-    after = rest[rest.index(END) :]
-    fresh = f"{before}{BEGIN}\n\n{table()}\n\n{after}"
+    fresh = put(text, "cells x backends", table())
+    if options.demo:
+        fresh = put(fresh, "demo", demo(options.demo))
+        shutil.copy(options.demo / "forecast.png", Path(__file__).parent)
     if options.check:
         return int(text != fresh)
     README.write_text(fresh)
