@@ -324,6 +324,7 @@ class Forgetful(Net):
         ({"model": Forgetful()}, TypeError, r"returns \(output, state\), got Tensor"),
         ({"model": object()}, TypeError, "model: wanted a gatecell.nn.Module"),
         ({"model": nn.Tanh(), "train": (x300, x300)}, ValueError, "at least one parameter"),
+        ({"loss": "nope"}, TypeError, "loss: wanted a function of .output, target., got 'nope'"),
         ({"loss": lambda o, t: 0.5}, TypeError, "loss: wanted a Tensor of one number, got float"),
         ({"loss": lambda o, t: o - t}, TypeError, "loss: wanted a Tensor of one number, got Tensor of shape"),
         ({"epochs": 0}, ValueError, "epochs: wanted more than 0, got 0"),

@@ -34,6 +34,8 @@ def predictions(model: Module, sampler: Sampler, rng: np.random.Generator | None
 
 def check(model: Module, sampler: Sampler, loss: Loss, name: str) -> None:
     """Try the first batch, changing nothing. TypeError, ValueError: the model, the data and the loss do not fit."""
+    if not callable(loss):
+        raise TypeError(f"loss: wanted a function of (output, target), got {loss!r}")
     if sampler.carries:
         try:
             inspect.signature(model.forward).bind(None, None)
