@@ -4,6 +4,7 @@ Not here: the hand-written layers' own tests (test_textbook_integers.py), C (tes
 """
 
 import dataclasses
+import json
 from fractions import Fraction
 from math import floor
 
@@ -16,7 +17,7 @@ import budgets
 import gatecell
 import textbook
 from gatecell import nn
-from gatecell.algebra.integer import INT32, OPERATIONS, Vector, from_plain, prove, to_plain
+from gatecell.algebra.integer import INT32, OPERATIONS, IntegerProgram, Vector, prove
 from gatecell.algebra.lower import Given, lower
 from gatecell.algebra.model import check
 from gatecell.algebra.ops import exp, lerp, sigmoid, tanh
@@ -24,6 +25,7 @@ from gatecell.algebra.source import lines
 from gatecell.algebra.table import sigmoid_q, table, tanh_q
 from gatecell.cells import cells, record
 from gatecell.deploy.integer import Runner, requantize
+from gatecell.deploy.plain import pack, unpack
 from gatecell.deploy.quantize import quantize
 from gatecell.deploy.quantized import QuantizedModel
 
@@ -184,7 +186,8 @@ def test_any_page_gets_a_program():
     """Kept values, a second loop, parameters, a projection onto another axis; JSON and back, proven again."""
     for cell in (mgu, projected):
         program = program_of(cell)
-        assert from_plain(to_plain(program)) == program
+        assert unpack(IntegerProgram, json.loads(json.dumps(pack(program, {}))), {}) == program
+        prove(program)
     assert len(program_of(mgu).loops) == 2
     assert [loop.axis for loop in program_of(projected).loops] == ["H", "M"]
 

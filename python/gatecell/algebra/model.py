@@ -12,11 +12,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .integer import RULE, VIEW, Accumulator, IntegerProgram, Source, prove
+from .integer import FRACTIONS, INT32, RULE, VIEW, Accumulator, IntegerProgram, Source, Vector, prove
 from .program import Program, Signature
 from .source import Lines, lines
 
 Array = NDArray[Any]
+SCHEMES = {"w8a8": 8, "w8a16": 16}
+"""Scheme -> bits of what enters a recurrent layer's products."""
+LENGTH = 1 << 24
+"""Longest axis of an integer layer."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +94,12 @@ class IntegerLayer:
 
     @property
     def width(self) -> int:
-        return self.sizes[self.program.vectors[self.program.output].axis]
+        return self.length(self.program.output)
+
+    def length(self, vector: str) -> int:
+        """Of one of the program's vectors."""
+        axis = self.program.vectors[vector].axis
+        return 1 if axis == "1" else self.sizes[axis]
 
     def matrix(self, weight: str) -> Array:
         """The integer matrix (out, into) of one product, "W.i"."""
@@ -105,10 +114,14 @@ class IntegerLayer:
         return VIEW if s.view else max(-v.lo, v.hi)
 
     def bounds(self, a: Accumulator) -> Array:
-        """Largest magnitude of every row of an accumulator, (N,) int64, in any order of summation (section 9)."""
+        """Largest magnitude of every row of an accumulator, (N,) int64, in any order of summation (section 9).
+
+        What is beyond int32 may be given as less than it is, but stays beyond: a forged shift must not wrap int64.
+        """
         total: Array = np.abs(self.b[a.name].astype(np.int64))
         for s in a.sources:
-            total = total + (self.argument(s) * np.abs(self.matrix(s.weight).astype(np.int64)).sum(1) << s.shift)
+            dot = self.argument(s) * np.abs(self.matrix(s.weight).astype(np.int64)).sum(1)
+            total = total + np.minimum(np.minimum(dot, 2**31) << s.shift, 2**31)
         return total
 
 
@@ -147,47 +160,84 @@ def quantize_input(scale: Array, offset: Array, bits: int, x: Array) -> Array:
     return np.trunc(np.where(t < 0, t - half, t + half)).astype(np.int8 if bits == 8 else np.int16)
 
 
+def check_rule(rule: object) -> None:
+    """ValueError: another version of docs/arithmetic.md."""
+    if rule != RULE:
+        raise ValueError(f"wanted a model of arithmetic version {RULE}, got version {rule}")
+
+
 def check(model: IntegerModel) -> None:
     """That everything fits and every bound of docs/arithmetic.md holds.  ValueError says what does not: a file may hold anything."""
-
-    def want(what: str, array: Array, kinds: tuple[str, ...], shape: tuple[int, ...]) -> None:
-        if array.dtype.name not in kinds or array.shape != shape:
-            raise ValueError(f"{what}: wanted {' or '.join(kinds)} of shape {shape}, got {array.dtype} of shape {array.shape}")
-
-    if model.rule != RULE:
-        raise ValueError(f"wanted a model of arithmetic version {RULE}, got version {model.rule}")
-    if model.input_bits not in (8, 16) or not model.layers:
-        raise ValueError(f"wanted layers and an input of 8 or 16 bits, got {len(model.layers)} layers, {model.input_bits} bits")
-    want("input.scale", model.scale, ("float32",), (model.inputs,))
-    want("input.offset", model.offset, ("float32",), (model.inputs,))
+    check_rule(model.rule)
+    if model.input_bits not in (8, 16) or not model.layers or model.scheme not in SCHEMES:
+        got = f"{len(model.layers)} layers, {model.input_bits} bits, {model.scheme!r}"
+        raise ValueError(f"wanted layers, an input of 8 or 16 bits and a scheme of {', '.join(SCHEMES)}, got {got}")
+    into = model.scale.size
+    _want("input.scale", model.scale, ("float32",), (into,))
+    _want("input.offset", model.offset, ("float32",), (into,))
     if not (np.isfinite(model.scale).all() and (model.scale > 0).all() and np.isfinite(model.offset).all()):
         raise ValueError("input.scale: wanted positive numbers, and finite offsets")
-    into = model.inputs
+    top = 2 ** (model.input_bits - 1) - 1
+    given = Vector("input", "I", 0, -top, top)
     for k, layer in enumerate(model.layers):
-        p, vectors = layer.program, layer.program.vectors
+        p = layer.program
         prove(p)
-        if layer.sizes.get("I") != into or any(v.axis not in (*layer.sizes, "1") for v in vectors.values()):
-            raise ValueError(f"layer {k}: wanted sizes for all axes and {into} inputs, got {dict(layer.sizes)}")
-        rows = dict.fromkeys(p.families, 0)
-        for a, axis in p.accumulators:
-            for s in a.sources:
-                family, gate = s.weight.split(".")
-                if gate not in p.families.get(family, ()):
-                    raise ValueError(f"layer {k}: {a.name} wants one of its own matrices, got {s.weight!r}")
-                rows[family] = layer.sizes[axis] * len(p.families[family])
-                want(f"{k}.{family}", layer.weights[family], ("int8", "int16"), (rows[family], layer.sizes[vectors[s.arg].axis]))
-                top = np.iinfo(layer.weights[family].dtype).max
-                if layer.weights[family].size and int(layer.weights[family].min()) < -top:
-                    raise ValueError(f"{k}.{family}: wanted weights within +-{top}")
-            want(f"{k}.{a.name}.m", layer.m[a.name], ("int16",), (layer.sizes[axis],))
-            want(f"{k}.{a.name}.b", layer.b[a.name], ("int32",), (layer.sizes[axis],))
-            if int(layer.m[a.name].min()) < 1:
-                raise ValueError(f"{k}.{a.name}.m: wanted multipliers in 1..32767")
-            if int(layer.bounds(a).max()) > 2**31 - 1:
-                raise ValueError(f"layer {k}: {a.name} can leave int32")
+        x = p.vectors["x"]
+        if ugly := [line for line in layer.quotes.values() if not line.replace("\t", " ").isprintable()]:
+            raise ValueError(f"layer {k}: wanted single lines of text as quotes, got {ugly[0][:60]!r}")  # they stand in C comments
+        if not (x.lo <= given.lo and given.hi <= x.hi and x.frac == given.frac):
+            raise ValueError(f"layer {k}: wanted an input for [{given.lo}, {given.hi}] with fraction {given.frac}, got {x}")
+        _check_sizes(k, layer, into)
+        _check_matrices(k, layer, SCHEMES[model.scheme])
+        _check_accumulators(k, layer)
         for name, v in p.of_kind("param").items():
-            want(f"{k}.{name}", layer.params[name], ("int16",), (layer.sizes[v.axis] if v.axis != "1" else 1,))
+            _want(f"{k}.{name}", layer.params[name], ("int16",), (layer.length(name),))
             if int(layer.params[name].min()) < v.lo or int(layer.params[name].max()) > v.hi:
                 raise ValueError(f"{k}.{name}: wanted values in [{v.lo}, {v.hi}]")
-        into = layer.width
-    want("output.fraction", model.fraction, ("int32",), (into,))
+        into, given = layer.width, p.vectors[p.output]
+    _want("output.fraction", model.fraction, ("int32",), (into,))
+    if not FRACTIONS[0] <= int(model.fraction.min()) <= int(model.fraction.max()) <= FRACTIONS[1]:
+        raise ValueError(f"output.fraction: wanted values in {FRACTIONS}")
+
+
+def _want(what: str, array: Array, kinds: tuple[str, ...], shape: tuple[int, ...]) -> None:
+    if array.dtype not in [np.dtype(k) for k in kinds] or array.shape != shape:
+        raise ValueError(f"{what}: wanted {' or '.join(kinds)} of shape {shape}, got {array.dtype} of shape {array.shape}")
+
+
+def _check_sizes(k: int, layer: IntegerLayer, into: int) -> None:
+    """Every axis has a length, and an array behind it: a few bytes of text must not ask for gigabytes of state."""
+    p = layer.program
+    backed = {"I", "1"} | {v.axis for v in p.vectors.values() if v.kind in ("acc", "param")}
+    lengths = {**layer.sizes, "1": layer.sizes.get("1", 1)}
+    if any(not 1 <= n <= LENGTH for n in lengths.values()) or lengths["1"] != 1 or lengths.get("I") != into:
+        raise ValueError(f"layer {k}: wanted sizes from 1 to {LENGTH} and {into} inputs, got {dict(layer.sizes)}")
+    for axis in {v.axis for v in p.vectors.values()} | {loop.axis for loop in p.loops}:
+        if axis not in lengths or axis not in backed:
+            raise ValueError(f"layer {k}: wanted a size for axis {axis}, and arrays over it, got {dict(layer.sizes)}")
+
+
+def _check_matrices(k: int, layer: IntegerLayer, bits: int) -> None:
+    """Sections 2, 4 and 5: shapes, the bits of weights, what enters products.  `bits`: the scheme's, of what enters a recurrent layer's."""
+    p = layer.program
+    kinds = ("int8",) if p.read_states else ("int8", "int16")
+    for a, axis in p.accumulators:
+        for s in a.sources:
+            family, _ = s.weight.split(".")
+            weights = layer.weights[family]
+            _want(f"{k}.{family}", weights, kinds, (layer.sizes[axis] * len(p.families[family]), layer.length(s.arg)))
+            if int(weights.min()) < -np.iinfo(weights.dtype).max:
+                raise ValueError(f"{k}.{family}: wanted weights within +-{np.iinfo(weights.dtype).max}")
+            if s.view != (bits == 8 and bool(p.read_states) and not (k == 0 and s.arg == "x")):
+                raise ValueError(f"layer {k}: {a.name} wants the {'int16' if s.view else 'int8 view'} of {s.arg}")
+
+
+def _check_accumulators(k: int, layer: IntegerLayer) -> None:
+    for a, axis in layer.program.accumulators:
+        shape = (layer.sizes[axis],)
+        _want(f"{k}.{a.name}.m", layer.m[a.name], ("int16",), shape)
+        _want(f"{k}.{a.name}.b", layer.b[a.name], ("int32",), shape)
+        if int(layer.m[a.name].min()) < 1:
+            raise ValueError(f"{k}.{a.name}.m: wanted multipliers in 1..32767")
+        if int(layer.bounds(a).max()) > INT32[1]:
+            raise ValueError(f"layer {k}: {a.name} can leave int32")

@@ -13,13 +13,13 @@ import numpy.typing as npt
 
 import gatecell as gc
 
+from ..algebra.model import SCHEMES
 from ..cells import CLASSIC, cells
 from ..data import Table, read_csv
 from ..deploy.board_table import BOARDS
 from ..deploy.graph import Input
 from ..deploy.on_board import run_on_board
 from ..deploy.quantized import QuantizedModel
-from ..deploy.quantizer import SCHEMES
 from ..deploy.trace import trace
 from ..emit.c import TARGETS
 from ..nn import Module

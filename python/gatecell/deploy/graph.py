@@ -270,7 +270,11 @@ STEP_OPS |= {op: _pointwise(op, 1) for op in POINTWISE}
 
 def check(graph: StepGraph) -> None:
     """ValueError, saying which step and why, unless everything in the graph fits: then `evaluate` cannot fail on an input that fits."""
-    _check_ends(graph)
+    if len(graph.steps) > STEPS_LIMIT:
+        raise ValueError(f"at most {STEPS_LIMIT} steps wanted, got {len(graph.steps)}")
+    check_ends(graph.input, graph.output)
+    if graph.output.every_step and any(s.op == "state" for s in graph.steps):
+        raise ValueError("output: other states of a recurrence are for the last step, not for every one")
     sizes = {INPUT: graph.size(INPUT)}
     vectors = {name: p.shape[0] for name, p in graph.parameters.items() if p.ndim == 1}
     whole = {INPUT: graph.input.size} if graph.input.kind == "tokens" else {}  # what is a whole number, and its bound: for embeddings alone
@@ -299,10 +303,10 @@ def check(graph: StepGraph) -> None:
     _expect("size of the output", sizes.get(graph.output.step), graph.output.size)
 
 
-def _check_ends(graph: StepGraph) -> None:
-    given, out = graph.input, graph.output
-    if len(graph.steps) > STEPS_LIMIT or not 1 <= given.size <= SIZE_LIMIT:
-        raise ValueError(f"1 to {SIZE_LIMIT} inputs and at most {STEPS_LIMIT} steps wanted, got {given.size} and {len(graph.steps)}")
+def check_ends(given: Input, out: Output) -> None:
+    """ValueError unless both are layouts that a model can have."""
+    if not 1 <= given.size <= SIZE_LIMIT:
+        raise ValueError(f"1 to {SIZE_LIMIT} inputs wanted, got {given.size}")
     features = {"tokens": ((),), "real": ((), ("feature",)) if given.size == 1 else (("feature",),)}.get(given.kind, ())
     layouts = [a + f for a in (("batch", "time"), ("time", "batch")) for f in features]
     if given.axes not in layouts:
@@ -310,8 +314,6 @@ def _check_ends(graph: StepGraph) -> None:
     names = set(out.axes)
     if len(names) != len(out.axes) or not {"batch"} <= names <= {"batch", "time", "feature"} or (out.size > 1 and "feature" not in names):
         raise ValueError(f"output: the axes batch, feature and perhaps time wanted, got {out}")
-    if out.every_step and any(s.op == "state" for s in graph.steps):
-        raise ValueError("output: other states of a recurrence are for the last step, not for every one")
 
 
 def _size(graph: StepGraph, s: Step, sizes: list[int]) -> int:

@@ -7,6 +7,7 @@ A field with compare=False is not written, and gets its default back.
 from __future__ import annotations
 
 import dataclasses
+import re
 import types
 import typing
 from collections.abc import Mapping
@@ -78,6 +79,6 @@ def _read(kind: Any, data: Any, arrays: Mapping[str, Array], where: str) -> Any:
     if isinstance(origin, type) and issubclass(origin, Mapping):
         _expect(isinstance(data, dict), where, "an object", data)
         if args[0] is int:
-            _expect(all(k.lstrip("-").isdecimal() and len(k) < 17 for k in data), where, "numbers as keys", data)
+            _expect(all(re.fullmatch("0|-?[1-9][0-9]{0,15}", k) for k in data), where, "numbers as keys", data)
         return {args[0](k): _read(args[1], v, arrays, f"{where}.{k}") for k, v in data.items()}
     raise TypeError(f"{where}: no rule for {kind}")

@@ -7,18 +7,20 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..algebra.integer import from_plain, to_plain
-from ..algebra.model import IntegerLayer, IntegerModel, check, quantize_input
+from ..algebra.integer import IntegerProgram, Vector, prove
+from ..algebra.model import IntegerLayer, IntegerModel, check, check_rule, quantize_input
 from ..tensor.integers import CoreModel
-from .graph import Input, Output
+from .axes import BATCH, FEATURE, TIME
+from .graph import Input, Output, check_ends
 from .layout import arranged, timed
+from .plain import pack, unpack
 
 Array = NDArray[Any]
 
@@ -40,9 +42,14 @@ class QuantizedModel:
         return self.dequantize_output(y)
 
     def run(self, x: Array) -> Array:
-        """The integers: `quantize_input`'s in the model's layout -> int16 in the output's.  TypeError: another type."""
+        """The integers: `quantize_input`'s in the model's layout -> int16 in the output's.
+
+        TypeError, ValueError: another type; another shape, or numbers that `quantize_input` never gives.
+        """
         if x.dtype != self.input_type:
             raise TypeError(f"x: {self.input_type} wanted, as quantize_input gives it, got {x.dtype}")
+        if x.size and int(x.min()) == np.iinfo(x.dtype).min:
+            raise ValueError(f"x: at least {np.iinfo(x.dtype).min + 1} wanted, as quantize_input gives it, got {x.min()}")
         rows, bare = timed(self.input, x)
         y = self.core.run(rows, self.core.start(rows.shape[1]))
         return arranged(self.output, y, bare)
@@ -71,9 +78,16 @@ class QuantizedModel:
         return quantize_input(self.model.scale, self.model.offset, self.model.input_bits, a)
 
     def dequantize_output(self, y: Array) -> Array:
-        """The output's integers (..., O) to float32."""
-        step = np.exp2(-self.model.fraction.astype(np.float64)).astype(np.float32)
-        out: Array = np.asarray(y).astype(np.float32) * (step if self.model.outputs > 1 else step[0])
+        """The output's integers, in its layout or (..., O), to float32."""
+        a, axes = np.asarray(y), self.output.axes
+        own = next((of for of in (axes, tuple(n for n in axes if n != BATCH)) if len(of) == a.ndim), ())
+        if FEATURE not in own:
+            return self.dequantize_rows(a[..., None])[..., 0] if self.model.outputs == 1 else self.dequantize_rows(a)
+        return np.moveaxis(self.dequantize_rows(np.moveaxis(a, own.index(FEATURE), -1)), -1, own.index(FEATURE))
+
+    def dequantize_rows(self, y: Array) -> Array:
+        """(..., O) to float32, whatever the output's layout."""
+        out: Array = y.astype(np.float32) * np.exp2(-self.model.fraction.astype(np.float64)).astype(np.float32)
         return out
 
     def stream(self, batch: int = 1) -> QuantizedStream:
@@ -83,44 +97,90 @@ class QuantizedModel:
     def to_arrays(self) -> dict[str, Array]:
         """Everything as arrays by name, for a file; docs/arithmetic.md, section 10."""
         m = self.model
-        description = {
-            "rule": m.rule,
-            "scheme": m.scheme,
-            "input_bits": m.input_bits,
-            "input": dataclasses.asdict(self.input),
-            "output": dataclasses.asdict(self.output),
-            "layers": [{"program": to_plain(p.program), "sizes": dict(p.sizes), "quotes": dict(p.quotes)} for p in m.layers],
-        }
+        layers = tuple(LayerDescription(p.program, p.sizes, p.quotes) for p in m.layers)
+        text = json.dumps(pack(Description(m.rule, m.scheme, m.input_bits, self.input, self.output, layers), {}))
         out = {"input.scale": m.scale, "input.offset": m.offset, "output.fraction": m.fraction}
         for k, layer in enumerate(m.layers):
-            out |= {f"{k}.{name}": a for name, a in {**layer.weights, **layer.params}.items()}
-            out |= {f"{k}.{name}.m": a for name, a in layer.m.items()} | {f"{k}.{name}.b": a for name, a in layer.b.items()}
-        return out | {"description": np.frombuffer(json.dumps(description).encode(), np.uint8)}
+            out |= {name: getattr(layer, kind)[key] for kind, names in stored(k, layer.program).items() for key, name in names.items()}
+        return out | {"description": np.frombuffer(text.encode(), np.uint8)}
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, Array]) -> QuantizedModel:
-        """The inverse; everything is checked first.  ValueError: arrays that are no integer model of this version."""
-        try:
-            d = json.loads(bytes(np.asarray(arrays["description"], np.uint8)).decode())
-            layers = []
-            for k, each in enumerate(d["layers"]):
-                p = from_plain(each["program"])
-                weights = {f: arrays[f"{k}.{f}"] for f in p.families}
-                m, b = ({a.name: arrays[f"{k}.{a.name}.{kind}"] for a, _ in p.accumulators} for kind in "mb")
-                params = {name: arrays[f"{k}.{name}"] for name in p.of_kind("param")}
-                layers.append(IntegerLayer(p, each["sizes"], weights, m, b, params, {int(n): str(t) for n, t in each["quotes"].items()}))
-            scale, offset, fraction = arrays["input.scale"], arrays["input.offset"], arrays["output.fraction"]
-            model = IntegerModel(tuple(layers), d["scheme"], d["input_bits"], scale, offset, fraction, d["rule"])
-            given = Input(**{**d["input"], "axes": tuple(d["input"]["axes"])})
-            answer = Output(**{**d["output"], "axes": tuple(d["output"]["axes"])})
-            check(model)
-        except (KeyError, TypeError, AttributeError, UnicodeDecodeError, json.JSONDecodeError) as e:
-            raise ValueError(f"not an integer model: {type(e).__name__}: {e}") from e
-        return cls(model, given, answer)
+        """The inverse; everything is checked first.
+
+        ValueError, saying what was wanted: a description that is none, arrays that are missing or of another type, shape or range, a step
+        whose values could leave int32, layers that do not fit together.
+        """
+        d = described(arrays)
+        names = [stored(k, each.program) for k, each in enumerate(d.layers)]
+        wanted = {n for kinds in names for of in kinds.values() for n in of.values()} | {"description", *ENDS}
+        if wrong := sorted(wanted ^ set(arrays), key=str):
+            raise ValueError(f"not an integer model: array {wrong[0]!r} is {'missing' if wrong[0] in wanted else 'none of its own'}")
+        layers = []
+        for each, kinds in zip(d.layers, names, strict=True):
+            of = {kind: {key: arrays[name] for key, name in inner.items()} for kind, inner in kinds.items()}
+            layers.append(IntegerLayer(each.program, each.sizes, quotes=each.quotes, **of))
+        scale, offset, fraction = (arrays[name] for name in ENDS)
+        model = IntegerModel(tuple(layers), d.scheme, d.input_bits, scale, offset, fraction, d.rule)
+        check(model)
+        check_ends(d.input, d.output)
+        if (d.input.kind, d.input.size, d.output.size) != ("real", model.inputs, model.outputs):
+            raise ValueError(f"wanted {model.inputs} real inputs and {model.outputs} outputs, got {d.input} and {d.output}")
+        return cls(model, d.input, d.output)
+
+
+ENDS = ("input.scale", "input.offset", "output.fraction")
+
+
+@dataclasses.dataclass(frozen=True)
+class LayerDescription:
+    """What a file says of a layer beside its arrays."""
+
+    program: IntegerProgram
+    sizes: Mapping[str, int]
+    quotes: Mapping[int, str]
+
+
+@dataclasses.dataclass(frozen=True)
+class Description:
+    """What a file says of an integer model beside its arrays."""
+
+    rule: int
+    scheme: str
+    input_bits: int
+    input: Input
+    output: Output
+    layers: tuple[LayerDescription, ...]
+
+
+def stored(k: int, p: IntegerProgram) -> dict[str, dict[str, str]]:
+    """Field of IntegerLayer -> its keys -> the names of their arrays in a file, for layer k."""
+    names = [a.name for a, _ in p.accumulators]
+    plain = {"weights": {f: f"{k}.{f}" for f in p.families}, "params": {n: f"{k}.{n}" for n in p.of_kind("param")}}
+    return plain | {kind: {n: f"{k}.{n}.{kind}" for n in names} for kind in ("m", "b")}
+
+
+def described(arrays: Mapping[str, Array]) -> Description:
+    """The description among the arrays, every value of its type, every step proven.  ValueError."""
+    if foreign := [n for n, a in arrays.items() if not isinstance(a, np.ndarray)]:
+        raise ValueError(f"not an integer model: arrays wanted, {foreign[0]!r} is none")
+    text = arrays.get("description", np.empty(0))
+    if text.dtype != np.uint8 or text.ndim != 1:
+        raise ValueError(f"not an integer model: a description of bytes wanted, got {text.dtype} of shape {text.shape}")
+    try:
+        plain = json.loads(text.tobytes().decode())
+    except (ValueError, RecursionError) as e:
+        raise ValueError(f"not an integer model: its description is no JSON: {e}") from None
+    if isinstance(plain, dict):
+        check_rule(plain.get("rule"))  # first: another version may have other fields
+    d = unpack(Description, plain, {})
+    for each in d.layers:
+        prove(each.program)  # its names are those of arrays
+    return d
 
 
 class QuantizedStream:
-    """s = q.stream(); y = s.step(x): the integer model one step at a time, as a device runs it."""
+    """s = q.stream(batch=1); y = s.step(x): the integer model one step at a time, as a device runs it; the calls are Stream's."""
 
     def __init__(self, q: QuantizedModel, batch: int = 1) -> None:
         if isinstance(batch, bool) or not isinstance(batch, (int, np.integer)):
@@ -128,22 +188,65 @@ class QuantizedStream:
         if batch < 1:
             raise ValueError(f"batch: at least 1 wanted, got {batch}")
         self.q, self.batch = q, int(batch)
+        self._lengths = {BATCH: self.batch, FEATURE: q.model.outputs}
+        self._axes = [a for a in q.output.axes if a != TIME]
+        self._shape = (self.batch,) + (q.model.inputs,) * (FEATURE in q.input.axes)
         self.reset()
 
-    def step(self, x: Any) -> Array:
-        """Real numbers (B, I), with a batch of 1 also (I,) -> float32 (B, O) or (O,)."""
-        a = np.asarray(x)
-        want = (self.batch, self.q.model.inputs)
-        if a.shape != want and not (self.batch == 1 and a.shape == want[1:]):
-            raise ValueError(f"x: shape {want} wanted, got {a.shape}")
-        y = self.q.core.run(self.q.quantize_input(a).reshape(1, *want), self.states)
-        return self.q.dequantize_output(y).reshape((*a.shape[:-1], self.q.model.outputs))
+    def step(self, x: Any, out: Array | None = None) -> Array:
+        """The next step's input (batch, features), or (batch,) of a single feature, to that step's output (batch, features), float32.
+
+        With a batch of 1 its axis may be missing, from x and then from the result.
+        `out`: a float32 array of the result's shape to write into.
+        TypeError: what is no array of numbers, `out` of another dtype; ValueError: wrong shapes.  Neither changes the state.
+        """
+        a = np.asarray(getattr(x, "data", x) if not isinstance(x, np.ndarray) else x)
+        if a.dtype.kind not in "fiub":
+            raise TypeError(f"x: real numbers wanted, got {a.dtype}")
+        if a.shape != self._shape and (self.batch != 1 or a.shape != self._shape[1:]):
+            raise ValueError(f"x: shape {self._shape} wanted{f', or {self._shape[1:]}' * (self.batch == 1)}, got {a.shape}")
+        shape = tuple(self._lengths[n] for n in self._axes if n != BATCH or a.ndim == len(self._shape))
+        if out is None:
+            out = np.empty(shape, np.float32)
+        elif not isinstance(out, np.ndarray) or out.dtype != np.float32:
+            raise TypeError(f"out: an array of float32 wanted, got {getattr(out, 'dtype', type(out).__name__)}")
+        elif out.shape != shape:
+            raise ValueError(f"out: shape {shape} wanted, got {out.shape}")
+        rows = self.q.quantize_input(a.reshape(self.batch, self.q.model.inputs))
+        y = self.q.dequantize_rows(self.q.core.run(rows[None], self._states)[0])
+        out[...] = (y.T if self._axes[0] == FEATURE else y).reshape(shape)
+        return out
 
     def reset(self) -> None:
         """Back to the state that a sequence begins with."""
-        self.states = self.q.core.start(self.batch)
+        self._states = self.q.core.start(self.batch)
 
     @property
-    def state(self) -> list[dict[str, Array]]:
-        """Of each layer, name -> (B, N) integers."""
-        return self.states
+    def state(self) -> dict[str, Array]:
+        """Copies of all states by layer and name, "0.h": (batch, n) int16 each; assign such a mapping to go on from there."""
+        return {name: a.copy() for name, a, _ in self._named()}
+
+    @state.setter
+    def state(self, state: Mapping[str, Array]) -> None:
+        """TypeError: no mapping, no integers.  ValueError: other names, shapes, or values than the state can have."""
+        own = {name: (a, v) for name, a, v in self._named()}
+        if not isinstance(state, Mapping):
+            raise TypeError(f"state: a mapping of names to arrays wanted, got {type(state).__name__}")
+        if set(state) != set(own):
+            raise ValueError(f"state: the names {', '.join(own) or 'none'} wanted, got {', '.join(map(str, state)) or 'none'}")
+        new = {name: np.asarray(state[name]) for name in own}
+        for name, value in new.items():
+            a, v = own[name]
+            if value.dtype.kind not in "iu":
+                raise TypeError(f"state {name}: integers wanted, got {value.dtype}")
+            if value.shape != a.shape:
+                raise ValueError(f"state {name}: shape {a.shape} wanted, got {value.shape}")
+            if not v.lo <= value.min() <= value.max() <= v.hi:
+                raise ValueError(f"state {name}: values in [{v.lo}, {v.hi}] wanted, got {value.min()} to {value.max()}")
+        for name, value in new.items():
+            own[name][0][...] = value
+
+    def _named(self) -> Iterator[tuple[str, Array, Vector]]:
+        """Each state's name, its values where they live now, what they may be."""
+        for k, (layer, states) in enumerate(zip(self.q.model.layers, self._states, strict=True)):
+            yield from ((f"{k}.{name}", a, layer.program.vectors[name]) for name, a in states.items() if name in layer.program.read_states)

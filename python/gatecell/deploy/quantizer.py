@@ -15,14 +15,12 @@ from numpy.typing import NDArray
 from ..algebra.graph import Node
 from ..algebra.integer import INT16, VIEW, Accumulator, IntegerProgram, Source, Vector
 from ..algebra.lower import HEADROOM, Given, lower
-from ..algebra.model import FloatLayer, FloatModel, IntegerLayer, IntegerModel
+from ..algebra.model import SCHEMES, FloatLayer, FloatModel, IntegerLayer, IntegerModel, check
 from ..errors import Unsupported
 from .calibration import Seen, observe
 from .rounding import Matrix, round_accumulator
 
 Array = NDArray[Any]
-SCHEMES = {"w8a8": 8, "w8a16": 16}
-"""Scheme -> bits of what enters a recurrent layer's products."""
 PLANNED = ("w4a8", "w4a16")
 HEAD = 32
 """A last linear layer with at most so many outputs has int16 weights: they decide the answer and weigh little in flash."""
@@ -57,7 +55,9 @@ def quantize_model(model: FloatModel, x: Array, scheme: str, input_bits: int) ->
         made, fraction = integer_layer(layer, data, given, (step, zero) if k == 0 else None, bits == 8 and layer.recurrent, last)
         layers.append(made)
         given = dataclasses.replace(made.program.vectors[made.program.output], kind="input", axis="I")
-    return IntegerModel(tuple(layers), scheme, input_bits, scale, offset, fraction)
+    whole = IntegerModel(tuple(layers), scheme, input_bits, scale, offset, fraction)
+    check(whole)
+    return whole
 
 
 def integer_layer(
