@@ -52,8 +52,10 @@ class CoreLayer:
             code.append(len(loop.points))
             for i in loop.points:
                 registers, immediates = (*i.args, 0, 0, 0)[:3], (*i.n, 0, 0)[:2]
-                moves = i.op in ("read", "write")
-                code += [OPS.index(i.op), *registers, *immediates, vectors.index(i.name) if moves else -1]
+                moves, op = i.op in ("read", "write"), i.op
+                if op == "read" and p.vectors[i.name].axis == "1":  # a parameter for all units
+                    op, immediates, moves = "const", (int(layer.params[i.name][0]), 0), False
+                code += [OPS.index(op), *registers, *immediates, vectors.index(i.name) if moves else -1]
         x = next(k for k, v in p.vectors.items() if v.kind == "input")
         self.sizes = {s: sizes[s] for s in self.states}
         self._core = _core.Integer(code, arrays, table().astype(np.int32), sizes[x], sizes[p.output], [sizes[s] for s in self.states])
