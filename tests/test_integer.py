@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 import budgets
 import gatecell
 import textbook
+from campaigns import forged_integers
 from gatecell import nn
 from gatecell.algebra.integer import INT32, OPERATIONS, IntegerProgram, Vector, prove
 from gatecell.algebra.lower import Given, lower
@@ -229,6 +230,55 @@ def test_layouts_streams_and_last_steps_agree(rng):
     assert abs(quantize(bare, xb, "w8a16")(xb) - bare(xb)[0].numpy()).max() < 0.01
 
 
+def test_outputs_with_features_first(rng):
+    """Every output row has a fraction of its own, wherever the layout has the rows."""
+
+    class Turned(Net):
+        def forward(self, x):
+            return super().forward(x).permute(2, 1, 0)
+
+    x = series(rng, 3, T=50, B=4)
+    turned, plain = Turned("gru", 3, 6), Net("gru", 3, 6)
+    with gatecell.no_grad():
+        turned.head.weight[1] *= 100
+    plain.load_state_dict(turned.state_dict())
+    q, want = quantize(turned, x), quantize(plain, x)(x)
+    assert len(set(q.model.fraction)) == 2
+    np.testing.assert_array_equal(q(x), want.transpose(2, 1, 0))
+    np.testing.assert_array_equal(q(x[:, 1]), want[:, 1].T)
+    s = gatecell.Stream(q, 4)
+    np.testing.assert_array_equal([s.step(row) for row in x], want.transpose(0, 2, 1))
+
+
+def test_streams_write_into_out_and_go_on_from_a_state(rng):
+    x = series(rng, 3, T=20, B=2)
+    q = quantize(Net("lstm", 3, 5), x)
+    s, y = gatecell.Stream(q, 2), q(x)
+    out = np.empty((2, 2), np.float32)
+    for t in range(8):
+        assert s.step(x[t], out=out) is out
+        np.testing.assert_array_equal(out, y[t])
+    state = s.state
+    assert {k: (a.shape, a.dtype.name) for k, a in state.items()} == {"0.h": ((2, 5), "int16"), "0.c": ((2, 5), "int16")}
+    other = q.stream(2)
+    other.state = {k: a.astype(np.int64) for k, a in state.items()}
+    for bad, error, match in [
+        ([], TypeError, "mapping"),
+        ({}, ValueError, "names 0.h, 0.c wanted, got none"),
+        (state | {"0.h": state["0.h"][:1]}, ValueError, r"0.h: shape \(2, 5\)"),
+        (state | {"0.h": state["0.h"] / 2}, TypeError, "0.h: integers"),
+        (state | {"0.c": state["0.c"] + np.int64(2**16)}, ValueError, "0.c: values in"),
+    ]:
+        with pytest.raises(error, match=match):
+            other.state = bad
+    for bad, error in [(np.empty((2, 2)), TypeError), (np.empty((2, 3), np.float32), ValueError), ([0.0], TypeError)]:
+        with pytest.raises(error, match="out: "):
+            other.step(x[8], out=bad)
+    for stream in (s, other):  # what was refused has moved nothing, and the copies are copies
+        np.testing.assert_array_equal([stream.step(row) for row in x[8:]], y[8:])
+    assert set(q.stream().state) == {"0.h", "0.c"}
+
+
 def test_the_input_is_rounded_as_the_document_says(rng):
     q = quantize(nn.GRU(2, 3), series(rng, 2), input_bits=8)
     x = np.array([[np.nan, np.inf], [-np.inf, 1e30], [0, 2.5]], np.float32)
@@ -286,6 +336,25 @@ def test_arrays_that_are_no_model_are_refused(rng):
         pytest.fail(f"{trouble}: accepted")
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_any_forgery_is_refused_or_runs(seed):
+    """What campaigns/forged_integers.py does for as long as one likes."""
+    ends = forged_integers.campaign(seed, count=600)
+    assert set(ends) == {"refused", "ran"}
+    assert min(ends.values()) > 20
+
+
+def test_a_forged_shift_does_not_wrap_the_bound(rng):
+    """64 matrices of 2^15 * 128 * 64 << 30 each are 2^64, which int64 takes for 0."""
+    layer = quantize(nn.GRU(128, 2), series(rng, 128) / 100).model.layers[0]
+    layer.weights["W"][:] = 64
+    x = dataclasses.replace(layer.program.vectors["x"], lo=-32768)
+    program = dataclasses.replace(layer.program, vectors={**layer.program.vectors, "x": x})
+    a = next(a for a, _ in program.accumulators)
+    many = dataclasses.replace(a, sources=(dataclasses.replace(a.sources[0], shift=30),) * 64)
+    assert dataclasses.replace(layer, program=program).bounds(many).min() > INT32[1]
+
+
 def test_bad_input_is_refused_with_words(rng):
     x = series(rng, 3)
     net = Net("lstm", 3, 5)
@@ -302,6 +371,7 @@ def test_bad_input_is_refused_with_words(rng):
         (ValueError, "3 features", lambda: quantize(net, x)(x[..., :2])),
         (TypeError, "real numbers", lambda: quantize(net, x)(x + 1j)),
         (TypeError, "int16 wanted", lambda: quantize(net, x).run(x)),
+        (ValueError, "at least -32767", lambda: quantize(net, x).run(np.full((2, 1, 3), -32768, np.int16))),
         (ValueError, "batch", lambda: quantize(net, x).stream(0)),
         (ValueError, r"shape \(1, 3\)", lambda: quantize(net, x).stream().step(x[0, 0, :2])),
     ]:
