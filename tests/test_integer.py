@@ -1,9 +1,8 @@
-"""Integer models: the Python definition against the arithmetic written by hand, intervals, what quantisation costs, files, bad input.
+"""Integer models: the Python definition against the arithmetic written by hand, intervals, what quantisation costs, bad input.
 
-Not here: the hand-written layers' own tests (test_textbook_integers.py), C (test_c.py).
+Not here: files (test_integer_files.py), the hand-written layers' own tests (test_textbook_integers.py), C (test_c.py).
 """
 
-import dataclasses
 import json
 from fractions import Fraction
 from math import floor
@@ -16,11 +15,10 @@ from hypothesis import strategies as st
 import budgets
 import gatecell
 import textbook
-from campaigns import forged_integers
 from gatecell import nn
 from gatecell.algebra.integer import INT32, OPERATIONS, IntegerProgram, Vector, prove
 from gatecell.algebra.lower import Given, lower
-from gatecell.algebra.model import check
+from gatecell.algebra.model import FloatLayer, FloatModel
 from gatecell.algebra.ops import exp, lerp, sigmoid, tanh
 from gatecell.algebra.source import lines
 from gatecell.algebra.table import sigmoid_q, table, tanh_q
@@ -28,7 +26,8 @@ from gatecell.cells import cells, record
 from gatecell.deploy.integer import Runner, requantize
 from gatecell.deploy.plain import pack, unpack
 from gatecell.deploy.quantize import quantize
-from gatecell.deploy.quantized import QuantizedModel
+from gatecell.deploy.quantizer import quantize_model
+from gatecell.tensor.integers import CoreModel
 
 SCHEMES = ["w8a8", "w8a16"]
 SIZES = [(3, 5), (1, 1), (13, 50)]
@@ -193,6 +192,21 @@ def test_any_page_gets_a_program():
     assert [loop.axis for loop in program_of(projected).loops] == ["H", "M"]
 
 
+@record(title="a page with a number of its own", axes="")
+def scaled(W, R, s, x, h):
+    return tanh(W.a(x) + s.k * R.a(h))
+
+
+def test_a_parameter_for_all_units(rng):
+    """The core runs it as the definition does."""
+    weights = {k: rng.normal(0, 0.7, shape).astype(np.float32) for k, shape in scaled.shapes({"I": 3, "H": 19}).items()}
+    layer = FloatLayer(scaled.signature, scaled.program, weights, {"I": 3, "H": 19})
+    model = quantize_model(FloatModel((layer,), np.zeros(3), np.ones(3)), rng.normal(size=(50, 1, 3)), "w8a16", 16)
+    x = rng.integers(-32767, 32768, (30, 2, 3))
+    core = CoreModel(model)
+    np.testing.assert_array_equal(core.run(x, core.start(2)), Runner(model, 2, check=True).run(x))
+
+
 def test_a_primitive_without_integers_is_named_with_its_line():
     with pytest.raises(gatecell.Unsupported, match=r"exp has no integer meaning yet in line \d+: return tanh\(exp"):
         program_of(exponential)
@@ -287,72 +301,7 @@ def test_the_input_is_rounded_as_the_document_says(rng):
     assert want[0].tolist() == [-127, 127]
 
 
-# --- files and bad input --------------------------------------------------------------------------------------------
-
-
-def test_arrays_there_and_back(rng):
-    x = series(rng, 3)
-    q = quantize(Net("lstm", 3, 5), x)
-    arrays = q.to_arrays()
-    again = QuantizedModel.from_arrays(arrays)
-    np.testing.assert_array_equal(again(x), q(x))
-    assert (again.input, again.output, again.scheme) == (q.input, q.output, "w8a8")
-
-
-def spoiled(arrays):
-    """(name of the trouble, arrays) for arrays that are no model."""
-    copy = lambda: {k: v.copy() for k, v in arrays.items()}
-    for name in arrays:
-        yield f"{name} is missing", {k: v for k, v in arrays.items() if k != name}
-    for name in ("0.W", "0.i.m", "0.i.b", "input.scale", "output.fraction"):
-        yield f"{name} of another shape", copy() | {name: arrays[name][:-1]}
-        yield f"{name} of another type", copy() | {name: arrays[name].astype(np.float64)}
-    big = copy()
-    big["0.i.b"][:] = 2**31 - 1
-    yield "a bound broken", big
-    zero = copy()
-    zero["0.i.m"][0] = 0
-    yield "a multiplier of 0", zero
-    low = copy()
-    low["0.W"][0, 0] = -128
-    yield "a weight of -128", low
-    text = bytes(arrays["description"]).decode()
-    changes = [('"rule": 1', '"rule": 2'), ('"tanh"', '"tan"'), ('"n": [15]', '"n": [40]'), ('"kind": "acc"', '"kind": "input"'), ("{", "")]
-    for old, new in changes:
-        assert old in text
-        yield f"{old} -> {new}", copy() | {"description": np.frombuffer(text.replace(old, new, 1).encode(), np.uint8)}
-    nan = copy()
-    nan["input.scale"][0] = np.nan
-    yield "a NaN", nan
-
-
-def test_arrays_that_are_no_model_are_refused(rng):
-    arrays = quantize(nn.LSTM(3, 5), series(rng, 3) / 100).to_arrays()
-    for trouble, bad in spoiled(arrays):
-        try:
-            QuantizedModel.from_arrays(bad)
-        except ValueError:
-            continue
-        pytest.fail(f"{trouble}: accepted")
-
-
-@pytest.mark.parametrize("seed", range(4))
-def test_any_forgery_is_refused_or_runs(seed):
-    """What campaigns/forged_integers.py does for as long as one likes."""
-    ends = forged_integers.campaign(seed, count=600)
-    assert set(ends) == {"refused", "ran"}
-    assert min(ends.values()) > 20
-
-
-def test_a_forged_shift_does_not_wrap_the_bound(rng):
-    """64 matrices of 2^15 * 128 * 64 << 30 each are 2^64, which int64 takes for 0."""
-    layer = quantize(nn.GRU(128, 2), series(rng, 128) / 100).model.layers[0]
-    layer.weights["W"][:] = 64
-    x = dataclasses.replace(layer.program.vectors["x"], lo=-32768)
-    program = dataclasses.replace(layer.program, vectors={**layer.program.vectors, "x": x})
-    a = next(a for a, _ in program.accumulators)
-    many = dataclasses.replace(a, sources=(dataclasses.replace(a.sources[0], shift=30),) * 64)
-    assert dataclasses.replace(layer, program=program).bounds(many).min() > INT32[1]
+# --- bad input ------------------------------------------------------------------------------------------------------
 
 
 def test_bad_input_is_refused_with_words(rng):
@@ -407,10 +356,3 @@ def test_constants_around_layers_are_folded(rng):
 
     net, x = Scaled(), series(rng, 3)
     assert abs(quantize(net, x, "w8a16")(x) - net(x).numpy()).max() < 0.05
-
-
-def test_check_refuses_a_model_of_another_version(rng):
-    q = quantize(nn.GRU(2, 3), series(rng, 2) / 100)
-    check(q.model)
-    with pytest.raises(ValueError, match="version 1, got version 2"):
-        check(dataclasses.replace(q.model, rule=2))
