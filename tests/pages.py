@@ -55,7 +55,7 @@ def delay(W, R, x, h, old, older):
 
 
 HARD = (peephole, projected, layer_norm_lstm, full_gate_recurrence, mgu)
-EVERY = (*cells.values(), *HARD)
+EVERY = (*cells.values(), *(c for c in HARD if c.name not in cells))
 
 
 def _as_they_are(w):

@@ -302,6 +302,27 @@ def test_backward_again_with_retain_graph(cell, rng):
     assert all(np.array_equal(a, b) for a, b in zip(*seen, strict=True))
 
 
+@pytest.mark.parametrize("bidirectional", [False, True])
+@pytest.mark.parametrize("cell", cells.values(), ids=lambda c: c.name)
+def test_lengths_are_each_row_alone(cell, bidirectional, rng):
+    """Output, last states and gradients: the bits of a row run alone; zeros beyond its length."""
+    T, B, lengths = 9, 7, np.array([3, 9, 1, 3, 9, 5, 2])
+    m = nn.Recurrent(cell.name, 4, 19, num_layers=2, bidirectional=bidirectional)
+    x = gatecell.tensor(rng.normal(size=(T, B, 4)).astype(np.float32), requires_grad=True)
+    y, last = m(x, lengths=lengths)
+    dy = rng.normal(size=y.shape).astype(np.float32)
+    (y * gatecell.tensor(dy)).sum().backward()
+    last = last if isinstance(last, tuple) else (last,)
+    for b, n in enumerate(lengths):
+        alone = gatecell.tensor(x.data[:n, b : b + 1], requires_grad=True)
+        want, ends = m(alone)
+        (want * gatecell.tensor(dy[:n, b : b + 1])).sum().backward()
+        assert np.array_equal(y.data[:n, b], want.data[:, 0]) and not y.data[n:, b].any()
+        for a, e in zip(last, ends if isinstance(ends, tuple) else (ends,), strict=True):
+            assert np.array_equal(a.data[:, b], e.data[:, 0])
+        assert np.array_equal(np.asarray(x.grad)[:n, b], np.asarray(alone.grad)[:, 0]) and not np.asarray(x.grad)[n:, b].any()
+
+
 def test_large_arrays_are_reused_and_bounded():
     """The block of a dropped array serves the next of its size; random sizes leave no more than the bound behind."""
     a = _core.empty((1 << 18,), np.dtype(np.float32))

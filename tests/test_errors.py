@@ -95,7 +95,6 @@ ROWS = {
     "a length beyond": (lambda w: w.gru(f32(5, 2, 3), lengths=np.array([6, 1])), V, "1 to 5", "6"),
     "too few lengths": (lambda w: w.gru(f32(5, 2, 3), lengths=[5]), V, "(2,)", "(1,)"),
     "real lengths": (lambda w: w.gru(f32(5, 2, 3), lengths=[5.0, 2.0]), T, "integers", "float64"),
-    "lengths that differ": (lambda w: w.gru(f32(5, 2, 3), lengths=[5, 2]), gatecell.Unsupported, "lengths"),
     "lengths without a batch": (lambda w: w.gru(f32(5, 3), lengths=[5]), V, "None", "without a batch"),
     # Constructors.
     "hidden size 0": (lambda w: nn.LSTM(3, 0), V, "hidden_size", "at least 1", "got 0"),

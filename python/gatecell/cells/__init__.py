@@ -1,6 +1,8 @@
-"""The cells of the package, one page each.  A new cell adds its page and its line here."""
+"""The cells of the package, one page each.  A new cell adds its page and its line here: importing a page registers it."""
 
-from . import elman, gru, lstm
+from . import elman as elman
+from . import gru as gru
+from . import lstm as lstm
 from .cell import Cell, Registry, cell, cells, record
 
 CLASSIC: tuple[Cell, ...] = (elman.rnn_tanh, lstm.lstm, gru.gru)

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 
 from ..cells import Cell
-from ..errors import Unsupported
 from . import engine
 from .autograd import mode
 from .dtypes import Array
+from .functions import cat
 from .tensor import Tensor, record
 
 
@@ -30,12 +30,13 @@ def recurrence(
     """Run a cell over x (T, B, I) from `states` {name: (B, N)}.
 
     `weights` as `Cell.shapes` names them.  Returns the first state over time (T, B, N), and the last states {name: (B, N)}.
-    `reverse`: from the last step to the first; the output keeps the order of x.  `lengths` (B,): not yet.
+    `reverse`: from the last step to the first; the output keeps the order of x.  `lengths` (B,) integers in 1..T: row b ends,
+    or reversed begins, after lengths[b] steps; beyond them the output is 0, and the last states are those of its own last step.
 
     Raises TypeError unless all arrays are of one type, float32 or float64; ValueError for shapes that do not fit.
     """
     if lengths is not None:
-        raise Unsupported("lengths: sequences of different lengths in one batch are not there yet; run them apart, or pad them alike")
+        return _by_length(cell, x, states, weights, reverse, lengths)
     sizes = _sizes(cell, x, states, weights)
     names = list(weights)
     inputs = (x, *(states[s] for s in cell.states), *weights.values())
@@ -56,6 +57,24 @@ def recurrence(
     first, ends = Tensor(output), {s: Tensor(last[s]) for s in cell.states}
     record("recurrence", inputs, (first, *ends.values()), backward, attrs)
     return first, ends
+
+
+def _by_length(
+    cell: Cell, x: Tensor, states: Mapping[str, Tensor], weights: Mapping[str, Tensor], reverse: bool, lengths: Array
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Rows of one length together: each row's bits are those it has alone.  As many runs as there are different lengths."""
+    T, outputs, order = x.shape[0], [], []
+    last: dict[str, list[Tensor]] = {s: [] for s in cell.states}
+    for length in np.unique(lengths):
+        rows = np.flatnonzero(lengths == length)
+        order.append(rows)
+        y, ends = recurrence(cell, x[: int(length)][:, rows], {s: v[rows] for s, v in states.items()}, weights, reverse=reverse)
+        rest = Tensor(np.zeros((T - int(length), *y.shape[1:]), y.data.dtype))
+        outputs.append(cat([y, rest], 0) if length < T else y)
+        for s in cell.states:
+            last[s].append(ends[s])
+    back = np.argsort(np.concatenate(order))
+    return cat(outputs, 1)[:, back], {s: cat(v, 0)[back] for s, v in last.items()}
 
 
 def _sizes(cell: Cell, x: Tensor, states: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> dict[str, int]:
