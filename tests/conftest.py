@@ -4,6 +4,7 @@ Not here: tolerances (budgets.py), oracles (textbook.py), and fixtures that only
 """
 
 import hashlib
+import importlib.util
 import os
 import shutil
 import signal
@@ -38,6 +39,12 @@ def need(*tools: str) -> None:
     for tool in tools:
         if shutil.which(tool) is None:
             missing(tool)
+
+
+def need_package(name: str) -> None:
+    """The same for a Python package that users may do without."""
+    if importlib.util.find_spec(name) is None:
+        missing(name)
 
 
 @pytest.fixture

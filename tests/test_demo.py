@@ -16,7 +16,7 @@ import pytest
 
 import gatecell
 from budgets import BOARD_FLOAT, DEMO_W8A8, DEMO_W8A16
-from conftest import need
+from conftest import need, need_package
 from gatecell.cells import CLASSIC
 from gatecell.cli.demo import baselines, chip, networks, problem, report, workers
 from gatecell.data import weather
@@ -95,7 +95,7 @@ def test_simple_baselines_against_loops(tasks: dict[int, Task]) -> None:
 
 def test_ridge_against_the_normal_equations(tasks: dict[int, Task]) -> None:
     """Windows of all inputs written out, every column. The baseline's fewer say the same but where the year's place jumps at its end."""
-    pytest.importorskip("sklearn")
+    need_package("sklearn")
     lags, alpha = 4, 1e-6
     ridge = baselines.Ridge(list(tasks.values()), [lags, 2], [alpha, 1e7])
     assert len(list(ridge.fits())) == 4
@@ -233,7 +233,7 @@ def test_quick_leaves_models_and_c(quick: tuple[str, str, Path]) -> None:
     assert (out / ".gitignore").read_text() == "*\n"
     tables = (out / "tables.md").read_text()
     assert tables.count("| --- |") >= 2
-    pytest.importorskip("matplotlib")
+    need_package("matplotlib")
     assert (out / "forecast.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
 
 

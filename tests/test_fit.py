@@ -9,14 +9,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 import gatecell
 from budgets import FIT_TORCH
 from gatecell import nn, optim
 from gatecell.cells import CLASSIC, Cell
 from gatecell.train import Callback, Chunks, History, Progress, Run, Streams, Windows, evaluate, fit
-
-torch = pytest.importorskip("torch")
 
 
 class Net(nn.Module):
