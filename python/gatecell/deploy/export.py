@@ -5,6 +5,7 @@ Not here: the text (emit/c*.py), emulated boards (boards.py).
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import subprocess
@@ -152,6 +153,8 @@ def write(folder: Path, name: str, files: Files) -> tuple[Path, Path]:
     made: list[tuple[str, Path]] = []
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        if taken := next((path for path in paths if path.is_dir()), None):  # else one file would be new and the other not
+            raise IsADirectoryError(errno.EISDIR, f"{taken.name} is a folder")
         for path, text in zip(paths, (files.header, files.source), strict=True):
             handle, temporary = tempfile.mkstemp(dir=folder, prefix=f".{path.name}.")
             made.append((temporary, path))
