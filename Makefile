@@ -65,6 +65,7 @@ format: .venv/installed-dev
 generate: .venv/installed-dev
 	PYTHONPATH=python $(BIN)/python -m gatecell.emit
 	$(MAKE) --no-print-directory .venv/installed-dev
+	PYTHONPATH=tests $(BIN)/python tests/golden.py
 	$(BIN)/python docs/picture.py
 	$(BIN)/python docs/tables.py
 
