@@ -30,11 +30,10 @@ ROOMS = {
     "train": {"algebra", "cells", "tensor", "nn", "optim"},
     "deploy": {"algebra", "cells", "emit", "tensor", "nn", "_core"},
     "exchange": {"algebra", "cells", "tensor", "nn", "deploy"},
-    "report": {"algebra", "cells", "emit", "tensor", "nn", "optim", "train", "deploy", "exchange", "data"},
     "data": set(),
-    "cli": {"algebra", "cells", "emit", "tensor", "nn", "optim", "train", "deploy", "exchange", "report", "data"},
+    "cli": {"algebra", "cells", "emit", "tensor", "nn", "optim", "train", "deploy", "exchange", "data"},
 }
-FACES = {"cli", "report"}  # use the public names too: `import gatecell`
+FACES = {"cli"}  # uses the public names too: `import gatecell`
 HEAVY = ["torch", "sklearn", "scipy", "matplotlib", "onnx", "onnxruntime", "pandas", "keras", "tensorflow", "hypothesis", "pytest"]
 CODE = {".py", ".pyx", ".pxd", ".pyi", ".cpp", ".hpp", ".h", ".c", ".inl", ".S", ".ld", ".js"}
 LINES = 400
