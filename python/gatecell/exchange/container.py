@@ -46,7 +46,10 @@ def replace(path: PathLike, data: bytes) -> None:
     """Write a file beside `path`, bring it to the disk, rename it, bring the folder to the disk."""
     target = Path(os.path.realpath(path))
     temporary = target.parent / f".{target.name}.{secrets.token_hex(8)}.tmp"
-    f = open(temporary, "xb")  # noqa: SIM115 (closed below; if it is not ours, nothing is to be removed)
+    try:
+        f = open(temporary, "xb")  # noqa: SIM115 (closed below; if it is not ours, nothing is to be removed)
+    except OSError as e:  # names a file that the caller never heard of
+        raise OSError(e.errno, f"{path}: a folder that can be written wanted, got {target.parent}: {e.strerror}") from None
     try:
         with f:
             f.write(data)
