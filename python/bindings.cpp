@@ -82,6 +82,11 @@ struct Plan {
     check(gatecell_plan_new(code.data(), static_cast<int64_t>(code.size()), constants.data(), static_cast<int64_t>(constants.size()), &p));
     plan.reset(p);
   }
+  std::tuple<size_t, size_t, size_t> counts() const {  // axes, families, arrays
+    int32_t axes = 0, families = 0, arrays = 0;
+    gatecell_plan_counts(plan.get(), &axes, &families, &arrays);
+    return {static_cast<size_t>(axes), static_cast<size_t>(families), static_cast<size_t>(arrays)};
+  }
 };
 
 // How much of an array a run touches: slots beside T, and elements of a row.
@@ -97,6 +102,9 @@ struct Layer {
   Layer(std::shared_ptr<Plan> p, const std::vector<int64_t> &sizes,
         const std::vector<std::pair<py::array, std::optional<py::array>>> &weights, int64_t rows, bool interpret)
       : plan(std::move(p)), type(GATECELL_FLOAT32) {
+    const auto [axes, families, arrays] = plan->counts();
+    if (sizes.size() != axes || weights.size() != families)
+      throw py::value_error("a layer wants a size for every axis and a weight for every family");
     std::vector<gatecell_weight> w;
     if (!weights.empty()) type = type_of(weights[0].first);
     for (const auto &[matrix, bias] : weights) {
@@ -116,9 +124,11 @@ struct Layer {
   // The table of a run of T steps of B rows, every array large enough for its part.
   std::vector<gatecell_array> table(int64_t T, int64_t B, const std::vector<std::optional<Placed>> &arrays,
                                     const std::vector<Extent> &extents) const {
+    if (arrays.size() != std::get<2>(plan->counts()) || extents.size() != arrays.size())
+      throw py::value_error("a run wants a place and an extent for every array of its plan");
     std::vector<gatecell_array> placed;
     for (size_t i = 0; i < arrays.size(); i++) {
-      const Extent e = extents.at(i);
+      const Extent e = extents[i];
       placed.push_back(arrays[i] ? place(*arrays[i], type, 0, e.slots ? T + e.slots - 1 : 1, e.slots ? B : 1, e.units) : gatecell_array{});
     }
     return placed;

@@ -267,6 +267,16 @@ def test_the_core_refuses_arrays_that_are_too_small(rng):
         layer.run(layer.kernel.infer, 4, 3, {"x": engine.over(x), "h": small, "h'": small})
 
 
+def test_the_core_refuses_too_few_sizes_weights_and_arrays():
+    prepared = engine.kernel(cells["gru"]).infer
+    w = [(np.zeros((15, n), np.float32), None) for n in (2, 5)]
+    for sizes, weights in (([2], w), ([2, 5], w[:1]), ([], [])):
+        with pytest.raises(ValueError, match="a size for every axis and a weight for every family"):
+            _core.Layer(prepared.core, sizes, weights, 1, False)
+    with pytest.raises(ValueError, match="a place and an extent for every array"):
+        _core.Layer(prepared.core, [2, 5], w, 1, False).run(1, 1, [], [], 1)
+
+
 @pytest.mark.parametrize(("value", "error"), [(0, ValueError), (-1, ValueError), (1.5, TypeError), ("2", TypeError), (True, TypeError)])
 def test_set_num_threads_checks(value, error):
     before = gatecell.get_num_threads()

@@ -168,3 +168,9 @@ void gatecell_plan_steps(const gatecell_plan *plan, int32_t *compiled, int32_t *
       *compiled += loop.step >= 0;
     }
 }
+
+void gatecell_plan_counts(const gatecell_plan *plan, int32_t *axes, int32_t *families, int32_t *arrays) {
+  *axes = plan->axes;
+  *families = plan->families;
+  *arrays = static_cast<int32_t>(plan->arrays.size());
+}

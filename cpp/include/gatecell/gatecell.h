@@ -39,6 +39,9 @@ void gatecell_plan_free(gatecell_plan *plan);
 /* How many of the plan's loops run as compiled steps, and how many loops it has. */
 void gatecell_plan_steps(const gatecell_plan *plan, int32_t *compiled, int32_t *loops);
 
+/* How many sizes, weights and arrays a layer of the plan and its runs are given. */
+void gatecell_plan_counts(const gatecell_plan *plan, int32_t *axes, int32_t *families, int32_t *arrays);
+
 /* A family's matrix, (gates * out, into), rows `row` elements apart; `bias` (gates * out) or NULL; read by gatecell_layer_new alone. */
 typedef struct {
   const void *matrix;
