@@ -195,7 +195,7 @@ ROWS = {
     "export no model": (lambda w: gatecell.export_c(f32(3), w.folder / "out", name="m"), T, "Module", "ndarray"),
     "a folder that is a file": (lambda w: gatecell.export_c(w.gru, w.folder / "file", name="m"), V, "folder", "file"),
     "an unwritable folder": (lambda w: gatecell.export_c(w.gru, "/proc/out", name="m"), V, "folder", "/proc/out"),
-    "save to an unwritable folder": (lambda w: gatecell.save(w.gru, "/proc/m"), OSError, "/proc/m: a folder that can be written", "got /proc"),
+    "save to an unwritable folder": (lambda w: gatecell.save(w.gru, "/proc/m"), OSError, "/proc/m: a folder", "written", "got /proc"),
     "save into no folder": (lambda w: gatecell.save(w.gru, "/proc/x/y"), OSError, "/proc/x/y: a folder that can be written", "got /proc/x"),
     "load what is not there": (lambda w: gatecell.load(w.folder / "none"), FileNotFoundError, "/none'"),
     "save no model": (lambda w: gatecell.save({"a": f32(3)}, w.folder / "m.safetensors"), T, "Module", "dict"),
