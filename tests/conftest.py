@@ -47,6 +47,13 @@ def need_package(name: str) -> None:
         missing(name)
 
 
+def hole(values: np.ndarray, at: tuple[int, ...]) -> np.ndarray:
+    """A copy with NaN at one place."""
+    values = values.copy()
+    values[at] = np.nan
+    return values
+
+
 @pytest.fixture
 def rng(request: pytest.FixtureRequest) -> np.random.Generator:
     """Random numbers that depend on the test's name and parameters alone, so that tests may be run in any order, or alone."""

@@ -25,6 +25,13 @@ def agree(ours, theirs, budget=budgets.ARRAY):
     np.testing.assert_allclose(ours, theirs, rtol=0, atol=budget * scale)
 
 
+def close(mine, want, budget=budgets.LAYER):
+    """Same shape and, to the budget relative to the largest entry, values; dtypes may differ."""
+    want = want.detach().numpy()
+    assert tuple(mine.shape) == want.shape
+    np.testing.assert_allclose(mine.data, want, rtol=0, atol=budget * np.abs(want).max(initial=1e-30))
+
+
 def check(f, g, ours, theirs, seed=0):
     """f on our leaves equals g on torch's, and so do the gradients of a random combination of the results."""
     y, z = f(*ours), g(*theirs)

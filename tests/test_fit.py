@@ -13,6 +13,7 @@ import torch
 
 import gatecell
 from budgets import FIT_TORCH
+from conftest import hole
 from gatecell import nn, optim
 from gatecell.cells import CLASSIC, Cell
 from gatecell.train import Callback, Chunks, History, Progress, Run, Streams, Windows, evaluate, fit
@@ -285,12 +286,6 @@ def test_the_progress_bar(series: tuple[np.ndarray, np.ndarray], capsys: pytest.
 
 
 # -- bad input ------------------------------------------------------------------------------------------------------------------------
-
-
-def hole(values: np.ndarray, at: tuple[int, ...]) -> np.ndarray:
-    values = values.copy()
-    values[at] = np.nan
-    return values
 
 
 x300, y300 = np.ones((300, 2), np.float32), np.ones((300, 1), np.float32)

@@ -6,18 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-import budgets
 import gatecell
 import pages
 from gatecell import nn
 from gatecell.tensor.tensor import Tensor
-
-
-def close(mine, want, budget=budgets.LAYER):
-    want = want.detach().numpy()
-    assert tuple(mine.shape) == want.shape
-    np.testing.assert_allclose(mine.data, want, rtol=0, atol=budget * np.abs(want).max(initial=1e-30))
-
+from parity import close
 
 # -- Module ---------------------------------------------------------------------------------------------------------------------------
 

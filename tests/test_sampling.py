@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from conftest import hole
 from gatecell.train import Chunks, Sampler, Samples, Streams, Windows
 
 sizes = st.integers(1, 7)
@@ -107,13 +108,6 @@ def test_noise_is_as_strong_as_asked_and_in_training_alone() -> None:
         np.testing.assert_allclose(noisy.reshape(-1, 3).std(0), [0.5, 0, 2], rtol=0.05)  # 1 / sqrt(2 * 4000) is 0.011
         assert not next(sampler.batches(None)).x.any()
         assert not x.any()
-
-
-
-def hole(values: np.ndarray, at: tuple[int, ...]) -> np.ndarray:
-    values = values.copy()
-    values[at] = np.nan
-    return values
 
 
 x300, y300 = np.ones((300, 2), np.float32), np.ones((300, 1), np.float32)

@@ -68,17 +68,17 @@ def derive(p: Program) -> Backward:
     every = [n for n in needed([*states.values(), *ends], given) if n.op != "const"]
     wants = {a for n in every for a in n.args if a in given} | {n for n in (*states.values(), *ends) if n in given} | {a for _, a in uses}
     free = {n for n in forward if is_leaf(n)} | set(p.outs.values())  # x and the states are stored over time anyway
-    return Backward(seeds, states, grad.get(p.x), params, dict(weights), loop, fewest(wants, free, p))
+    return Backward(seeds, states, grad.get(p.x), params, dict(weights), loop, fewest(wants, free))
 
 
-def fewest(wants: Iterable[Node], free: set[Node], p: Program) -> list[Node]:
+def fewest(wants: Iterable[Node], free: set[Node]) -> list[Node]:
     """The fewest values from which every wanted one follows by cheap primitives alone.
 
     A minimum vertex cut between the dear values and the wanted ones (Ford & Fulkerson 1956): a node is an edge of
     capacity one from (n, 0) to (n, 1); of the minimal cuts, the one nearest the wanted values.
     """
     wanted = {n for n in wants if n not in free and n.op != "const"}
-    nodes = [n for n in needed(wanted, free) if n.op != "const" and depends(n, p)]
+    nodes = [n for n in needed(wanted, free) if n.op != "const" and depends(n)]
     capacity: defaultdict[tuple[object, object], int] = defaultdict(int)
     endless = len(nodes) + 1
     for n in nodes:
@@ -116,7 +116,7 @@ def fewest(wants: Iterable[Node], free: set[Node], p: Program) -> list[Node]:
     return [n for n in nodes if (n, 1) in side and (n, 0) not in side]
 
 
-def depends(n: Node, p: Program) -> bool:
+def depends(n: Node) -> bool:
     """Whether a forward value depends on x or a state; what depends on parameters alone is never kept."""
 
     @cache

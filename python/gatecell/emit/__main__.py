@@ -22,10 +22,11 @@ def main() -> int:
     args = parser.parse_args()
     if not (args.root / "cpp" / "src").is_dir():
         parser.error(f"{args.root} is no source tree of gatecell: it has no cpp/src")
-    stale = [path for path, text in generated().items() if not (args.root / path).exists() or (args.root / path).read_text() != text]
+    texts = generated()
+    stale = [path for path, text in texts.items() if not (args.root / path).exists() or (args.root / path).read_text() != text]
     for path in stale:
         if not args.check:
-            (args.root / path).write_text(generated()[path])
+            (args.root / path).write_text(texts[path])
         print(("stale: " if args.check else "written: ") + path)
     return int(args.check and bool(stale))
 

@@ -107,7 +107,7 @@ class Points:
         """C of a register, in brackets if it binds less tightly than `level`."""
         if k in self.names:
             return self.names[k]
-        text, binds = self._spell(self.points[k], k)
+        text, binds = self._spell(self.points[k])
         return f"({text})" if binds < level else text
 
     def _call(self, name: str, *args: str) -> tuple[str, int]:
@@ -115,7 +115,7 @@ class Points:
         bare = (a[1:-1] if a.startswith("(") and closes(a) else a for a in args)
         return f"{name}({', '.join(bare)})", ATOM
 
-    def _spell(self, i: Instr, k: int) -> tuple[str, int]:
+    def _spell(self, i: Instr) -> tuple[str, int]:
         a = i.args
         if i.op == "read":
             return self._read(i.name)
