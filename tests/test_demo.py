@@ -17,11 +17,12 @@ import pytest
 import gatecell
 from budgets import BOARD_FLOAT, DEMO_W8A8, DEMO_W8A16
 from conftest import need, need_package
-from gatecell.cells import CLASSIC
+from gatecell.cells import CLASSIC, Cell
 from gatecell.cli.demo import baselines, chip, networks, problem, report, workers
 from gatecell.data import weather
 from gatecell.deploy.board_table import BOARDS
-from gatecell.train.forecast import Recipe, Task
+from gatecell.deploy.integer import Runner
+from gatecell.train.forecast import Forecaster, Recipe, Task
 
 COMMAND = [sys.executable, "-c", "from gatecell.cli import main; main()", "demo"]
 
@@ -148,6 +149,26 @@ def test_a_network_is_the_same_in_any_process(pool: workers.Workers) -> None:
     assert here.epochs == there.epochs == 2
     whole = here.model()(problem.rows(problem.weather_tasks()[24], problem.weather_tasks()[24].test)[:, None])[0].numpy()[:, 0, 0]
     np.testing.assert_allclose(here.forecasts, whole[problem.WARM_UP :], atol=1e-5)  # streamed, and as one sequence
+
+
+@pytest.mark.parametrize("scheme", chip.SCHEMES)
+@pytest.mark.parametrize("cell", CLASSIC, ids=lambda c: c.name)
+def test_integers_are_the_same_over_the_whole_test_part(tasks: dict[int, Task], tmp_path: Path, cell: Cell, scheme: str) -> None:
+    """The Python definition, the core and the C, a network of the demo's sizes: every hour's bits, its state never set back."""
+    need("cc")
+    task = tasks[24]
+    mean, std, _ = task.statistics()
+    gatecell.manual_seed(5)
+    model = Forecaster(cell, mean, std, Recipe().hidden_size)
+    q = gatecell.quantize(model, task.x[: task.train.stop, None], scheme=scheme)
+    x = problem.rows(task, task.test)[:, None]
+    integers = q.quantize_input(x)
+    want = Runner(q.model).run(integers)
+    assert len(want) == problem.WARM_UP + len(task.test)
+    assert len(np.unique(want)) > 1000
+    np.testing.assert_array_equal(q.run(integers), want)
+    c = gatecell.export_c(q, tmp_path, name="whole")
+    np.testing.assert_array_equal(c.run(x), q.dequantize_output(want))  # times a power of two: no two integers give one float
 
 
 def test_boards_that_cannot_be_run_are_left_out_with_their_packages(monkeypatch: pytest.MonkeyPatch) -> None:
