@@ -15,6 +15,13 @@ TEXTBOOK_ONNX = 2e-6
 TEXTBOOK_SCALE = 1e-9
 """Layer norm with weights 1e3 and 1e6 times a normal's: EPS / variance, 1e-5 / 1e6, is what is left of the scale, over 4 steps."""
 
+TEXTBOOK_DIFFERS = 1e-3
+"""At least so far are two different cells' states apart, absolute, states around 1: eleven orders above
+what rounding does."""
+
+TEXTBOOK_GAIN_DIFFERS = 1e-2
+"""The same for a gain that is doubled: it changes every gate, so that more is asked."""
+
 CENTRAL_DIFFERENCE = 1e-7
 """Central difference with step 1e-5 in float64, relative: its truncation (1e-10 times a third derivative) plus 1e-16 / 1e-5 of rounding."""
 
@@ -52,6 +59,27 @@ TORCH_TRAINING = 1e-4
 
 LAYER = 2e-6
 """Layers and losses without a recurrence against torch in float32, relative: one matrix product or a few pointwise functions."""
+
+DROPOUT_SCALE = 1e-6
+"""What dropout leaves of 1 against 1 / (1 - p), relative: two roundings of float32, 6e-8 each."""
+
+STANDARDIZE = 2e-6
+"""Standardised values against float64, absolute plus NumPy's relative 1e-7: the mean, rounded to float32, is up to 5 deviations from 0."""
+
+STANDARDIZE_BACK = (1e-6, 1e-4)
+"""And back, relative and absolute: three float32 roundings relative; next to 0 the rounding of values and means of 300, 3e-5 each."""
+
+ORTHOGONAL = 1e-5
+"""Products of the rows of an orthogonal matrix with gain 3, absolute, 9 on the diagonal: float32, sums of some hundred products."""
+
+GAIN = 1e-15
+"""Gains of initialisations against torch's, relative: the same square roots in float64, a few steps of 2.2e-16."""
+
+NORM = 1e-6
+"""A norm of all gradients against torch's, relative: float32 powers and sums of 17 numbers in another order."""
+
+NORM_CLIPPED = 1e-5
+"""The norm after clipping against the bound, relative: torch's formula, 1.5 / (norm + 1e-6), and float32 products on top."""
 
 ARRAY = 2e-5
 """An array operation in float32 and its gradient against torch's, relative to the largest entry (to 1 at least): sums of up to 625 terms in
@@ -102,6 +130,18 @@ nets that forget."""
 C_FUNCTION = {"tanh": 5, "sigmoid": 2e-7, "exp": 3}
 """Functions of float C: tanh and exp in steps of float32, sigmoid absolute: a rational of error 3e-8, and some roundings."""
 
+C_COEFFICIENTS = {"tanh": 3.3e-8, "exp2": 1.7e-8}
+"""Relative errors of the committed coefficients in float64: the minimax errors of their degrees, as the script that fits them states."""
+
+C_REFIT = 2e-3
+"""Coefficients fitted anew against the committed ones, relative: the minimum is flat, another LAPACK ends beside it."""
+
+FLOAT32_NORMAL = 2e-38
+"""Below some 1.2e-38 float32 is subnormal and its steps no longer shrink with the value: no errors in steps are taken there."""
+
+README_C = 2e-6
+"""The README's float C against its network, absolute, outputs within [-1, 1]: FLOAT_C, for the same reasons."""
+
 M4_INSTRUCTIONS = {"lstm": 1.25, "gru": 1.32}
 """Instructions per multiply-accumulate on a Cortex-M4, w8a8 at I40 H64: 0.875 of the packed product's inner loop, gates, tables, states."""
 
@@ -118,3 +158,30 @@ DEMO_W8A8 = 5e-3
 
 DEMO_W8A16 = 1.5e-3
 """The same with 16-bit activations, what is promised: rounding of weights. 0.12 % was met."""
+
+DEMO_STREAMED = 1e-5
+"""Forecasts one hour at a time against the whole sequence at once, absolute, in degrees: float32 sums in another order."""
+
+DEMO_RIDGE = 2e-3
+"""Ridge regression's RMSE with all inputs written out against the baseline's fewer columns, relative: the year's place jumps at its end."""
+
+WEATHER_STORED = 1e-6
+"""Inputs against the file's columns, relative: float32's 6e-8, once for the column and once for what is made of it."""
+
+WEATHER_SPEED = 1e-5
+"""Wind speed from its two float32 components, relative: squares, a sum and a root of them."""
+
+WEATHER_CHANGE = 1e-6
+"""Changes from hour to hour, absolute, degrees and hPa: float32's rounding of at most 4.7, 2.4e-7."""
+
+WEATHER_YEAR = 1e-4
+"""The year's sine at its quarter, from 1: half an hour beside it costs 1e-7, a whole day would cost 1.5e-4."""
+
+WEATHER_SHARE = 1e-4
+"""Shares of the parts from 70, 15 and 15 %, absolute: they are cut at whole hours, one in 43,824, and the horizon's hours count."""
+
+CLI_SHOWN = 1e-3
+"""An error as the command line prints it, relative: it is rounded to the digits shown."""
+
+CLI_CSV = 1e-5
+"""Outputs in a written CSV file against the library's, relative and absolute: float32 in decimal digits, streamed sums in another order."""

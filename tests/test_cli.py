@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import budgets
 import gatecell
 from conftest import need
 from gatecell.cells import CLASSIC
@@ -64,7 +65,7 @@ def test_train_tells_the_errors_and_the_columns(folder: Path, capsys: pytest.Cap
     power = table(folder / "data.csv")[:, 2]
     stays = float(np.sqrt(np.mean((power[1278:] - power[1275:-3]) ** 2)))  # 85 % of 1,500 is 1,275
     shown = float(next(line for line in printed.splitlines() if line.startswith("it stays")).split()[-1])
-    assert shown == pytest.approx(stays, rel=1e-3)
+    assert shown == pytest.approx(stays, rel=budgets.CLI_SHOWN)
     assert run("info", "two.safetensors") == 0
     assert capsys.readouterr().out.count(CLASSIC[1].title) == 2
 
@@ -82,7 +83,7 @@ def test_run_gives_what_the_library_gives(folder: Path, capsys: pytest.CaptureFi
         assert run("run", f"{name}.safetensors", "data.csv", "--out", f"{name}.csv") == 0
         assert "1500 steps" in capsys.readouterr().out
         wanted = gatecell.load(folder / f"{name}.safetensors")(x[:, None])
-        np.testing.assert_allclose(table(folder / f"{name}.csv"), np.asarray(wanted)[:, 0], rtol=1e-5, atol=1e-5)
+        np.testing.assert_allclose(table(folder / f"{name}.csv"), np.asarray(wanted)[:, 0], rtol=budgets.CLI_CSV, atol=budgets.CLI_CSV)
     with (folder / "model.csv").open() as file:
         assert next(csv.reader(file)) == ["time", "output_0"]
         assert next(csv.reader(file))[0] == "2024-01-01T00:00:00"

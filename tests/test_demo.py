@@ -15,7 +15,18 @@ import numpy as np
 import pytest
 
 import gatecell
-from budgets import BOARD_FLOAT, DEMO_W8A8, DEMO_W8A16
+from budgets import (
+    BOARD_FLOAT,
+    DEMO_RIDGE,
+    DEMO_STREAMED,
+    DEMO_W8A8,
+    DEMO_W8A16,
+    WEATHER_CHANGE,
+    WEATHER_SHARE,
+    WEATHER_SPEED,
+    WEATHER_STORED,
+    WEATHER_YEAR,
+)
 from conftest import need, need_package
 from gatecell.cells import CLASSIC, Cell
 from gatecell.cli.demo import baselines, chip, networks, problem, report, workers
@@ -37,19 +48,19 @@ def tasks() -> dict[int, Task]:
 
 def test_inputs_are_what_they_are_called(tasks: dict[int, Task]) -> None:
     table, x = weather(), dict(zip(problem.INPUTS, tasks[1].x.astype(np.float64).T, strict=True))
-    np.testing.assert_allclose(x["temperature"], table["T2M_degC"], rtol=1e-6)
-    np.testing.assert_allclose(x["pressure"], table["PS_hPa"], rtol=1e-6)
-    np.testing.assert_allclose(np.hypot(x["wind from east"], x["wind from north"]), table["WS50m_m/s"], rtol=1e-5)
+    np.testing.assert_allclose(x["temperature"], table["T2M_degC"], rtol=WEATHER_STORED)
+    np.testing.assert_allclose(x["pressure"], table["PS_hPa"], rtol=WEATHER_STORED)
+    np.testing.assert_allclose(np.hypot(x["wind from east"], x["wind from north"]), table["WS50m_m/s"], rtol=WEATHER_SPEED)
     # At hour 0 the wind comes from 202 degrees, from south-south-west.
     assert table["WD50m_deg"][0] == 202
-    assert x["wind from east"][0] == pytest.approx(8.138 * np.sin(np.deg2rad(202)), rel=1e-6)
-    assert x["wind from north"][0] == pytest.approx(8.138 * np.cos(np.deg2rad(202)), rel=1e-6)
-    np.testing.assert_allclose(x["temperature change"][1:], np.diff(table["T2M_degC"]), atol=1e-6)
-    np.testing.assert_allclose(x["pressure change"][1:], np.diff(table["PS_hPa"]), atol=1e-4)
+    assert x["wind from east"][0] == pytest.approx(8.138 * np.sin(np.deg2rad(202)), rel=WEATHER_STORED)
+    assert x["wind from north"][0] == pytest.approx(8.138 * np.cos(np.deg2rad(202)), rel=WEATHER_STORED)
+    np.testing.assert_allclose(x["temperature change"][1:], np.diff(table["T2M_degC"]), atol=WEATHER_CHANGE)
+    np.testing.assert_allclose(x["pressure change"][1:], np.diff(table["PS_hPa"]), atol=WEATHER_CHANGE)
     assert table.time is not None
     np.testing.assert_allclose(x["hour cos"][table.time.astype("datetime64[h]").astype(int) % 24 == 12], -1)
     april = table.time == np.datetime64("2014-04-02T07:00:00")  # a quarter of a year after its beginning
-    assert x["year sin"][april] == pytest.approx(1, abs=1e-4)
+    assert x["year sin"][april] == pytest.approx(1, abs=WEATHER_YEAR)
 
 
 def test_the_parts_follow_each_other_and_share_no_value(tasks: dict[int, Task]) -> None:
@@ -57,7 +68,7 @@ def test_the_parts_follow_each_other_and_share_no_value(tasks: dict[int, Task]) 
         used = [(part.start, part.stop - 1 + h) for part in (task.train, task.val, task.test)]  # hours whose temperature counts
         assert used == [(0, 30675), (30676, 37249), (37250, 43823)]
         shares = np.array([part.stop - part.start + h for part in (task.train, task.val, task.test)]) / len(task.x)
-        np.testing.assert_allclose(shares, [0.70, 0.15, 0.15], atol=1e-4)
+        np.testing.assert_allclose(shares, [0.70, 0.15, 0.15], atol=WEATHER_SHARE)
 
 
 def test_nothing_learns_from_what_comes_later(tasks: dict[int, Task]) -> None:
@@ -109,7 +120,7 @@ def test_ridge_against_the_normal_equations(tasks: dict[int, Task]) -> None:
         known = range(lags - 1, tasks[24].train.stop)
         beta = np.linalg.lstsq(windows(known), task.column[known.start + h : known.stop + h] - task.column[known.start : known.stop])[0]
         for part, error in zip((task.val, task.test), ridge.errors[lags, alpha][i], strict=True):
-            assert task.rmse(windows(part) @ beta, part) == pytest.approx(error, rel=2e-3)
+            assert task.rmse(windows(part) @ beta, part) == pytest.approx(error, rel=DEMO_RIDGE)
         best = min(ridge.errors, key=lambda setting: ridge.errors[setting][i][0])
         assert ridge.chosen(i) == best == (lags, alpha)
 
@@ -148,7 +159,7 @@ def test_a_network_is_the_same_in_any_process(pool: workers.Workers) -> None:
     np.testing.assert_array_equal(here.forecasts, there.forecasts)
     assert here.epochs == there.epochs == 2
     whole = here.model()(problem.rows(problem.weather_tasks()[24], problem.weather_tasks()[24].test)[:, None])[0].numpy()[:, 0, 0]
-    np.testing.assert_allclose(here.forecasts, whole[problem.WARM_UP :], atol=1e-5)  # streamed, and as one sequence
+    np.testing.assert_allclose(here.forecasts, whole[problem.WARM_UP :], atol=DEMO_STREAMED)  # streamed, and as one sequence
 
 
 @pytest.mark.parametrize("scheme", chip.SCHEMES)

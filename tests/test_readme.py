@@ -7,6 +7,7 @@ import sys
 import numpy as np
 import pytest
 
+import budgets
 import gatecell
 from conftest import ROOT, need
 
@@ -41,7 +42,7 @@ def test_a_torch_state_dict_becomes_c(tmp_path):
     out = subprocess.run([tmp_path / "gesture"], input=x.tobytes(), capture_output=True, check=True).stdout
     model = gatecell.nn.LSTM(6, 32)
     model.load_state_dict(dict(np.load(tmp_path / "model.npz")))
-    np.testing.assert_allclose(np.frombuffer(out, np.float32).reshape(50, 32), model(x)[0].numpy(), rtol=0, atol=2e-6)
+    np.testing.assert_allclose(np.frombuffer(out, np.float32).reshape(50, 32), model(x)[0].numpy(), rtol=0, atol=budgets.README_C)
 
 
 def test_from_data_to_integers(tmp_path):

@@ -124,7 +124,7 @@ def test_a_cell_without_its_extra_is_the_plain_one(rng):
     same({k: over[k] for k in "hc"}, with_peepholes)
     w |= {f"p_{k}": np.zeros(5) for k in "ifo"}
     plain = textbook.lstm(x, start, w)
-    assert abs(plain["c"] - with_peepholes["c"]).max() > 1e-3
+    assert abs(plain["c"] - with_peepholes["c"]).max() > budgets.TEXTBOOK_DIFFERS
     same(textbook.peephole(x, start, w), plain)
     same(textbook.projected(x, start, w | {"P": np.eye(5)}), plain)
 
@@ -132,7 +132,7 @@ def test_a_cell_without_its_extra_is_the_plain_one(rng):
 def test_the_two_resets_agree_where_the_product_is_per_unit(rng):
     """R_n diagonal and without a bias: r * (R h) = R (r * h)."""
     x, start, w = draw(rng, "gru", 6, 3, 4, 5)
-    assert abs(textbook.gru(x, start, w)["h"] - textbook.gru_before(x, start, w)["h"]).max() > 1e-3
+    assert abs(textbook.gru(x, start, w)["h"] - textbook.gru_before(x, start, w)["h"]).max() > budgets.TEXTBOOK_DIFFERS
     w["R"][10:] = np.diag(np.diag(w["R"][10:]))
     w["bR"][10:] = 0
     same(textbook.gru(x, start, w), textbook.gru_before(x, start, w))
@@ -147,7 +147,7 @@ def test_full_gate_recurrence_leads_from_a_to_b(rng, a, b):
     over = textbook.full_gate_recurrence(x, start, w)
     other = textbook.full_gate_recurrence(x, start | {a: start[a] + 0.1}, w)
     assert all(over[k].min() > 0 and over[k].max() < 1 for k in "ifo")
-    assert {k for k in "ifo" if abs(other[k][0] - over[k][0]).max() > 1e-3} == {b}
+    assert {k for k in "ifo" if abs(other[k][0] - over[k][0]).max() > budgets.TEXTBOOK_DIFFERS} == {b}
 
 
 def test_one_unit_of_mgu_by_hand():
@@ -170,7 +170,7 @@ def test_layer_norm_forgets_the_scale_of_its_products(rng):
     over = textbook.layer_norm_lstm(x, start, w)
     larger = textbook.layer_norm_lstm(x, start, w | {"W": w["W"] * 1e3, "R": w["R"] * 1e3})
     same(over, larger, budgets.TEXTBOOK_SCALE)
-    assert abs(textbook.layer_norm_lstm(x, start, w | {"a_x": w["a_x"] * 2})["h"] - over["h"]).max() > 1e-2
+    assert abs(textbook.layer_norm_lstm(x, start, w | {"a_x": w["a_x"] * 2})["h"] - over["h"]).max() > budgets.TEXTBOOK_GAIN_DIFFERS
     reference = torch.nn.functional.layer_norm(torch.from_numpy(x), (I,)).numpy()
     np.testing.assert_allclose(textbook.layer_norm(x), reference, rtol=0, atol=budgets.TEXTBOOK_TORCH)
 
