@@ -8,6 +8,7 @@ import importlib.util
 import os
 import shutil
 import signal
+import sys
 from pathlib import Path
 from typing import NoReturn
 
@@ -54,8 +55,21 @@ def hole(values: np.ndarray, at: tuple[int, ...]) -> np.ndarray:
     return values
 
 
+def _seed(request: pytest.FixtureRequest) -> int:
+    """A number that depends on the test's name and parameters alone, so that tests may be run in any order, or alone."""
+    return int.from_bytes(hashlib.sha256(request.node.nodeid.encode()).digest()[:8], "little")
+
+
+@pytest.fixture(autouse=True)
+def seeded(request: pytest.FixtureRequest) -> None:
+    """Weights that a test draws are the same on every run, ours and torch's."""
+    if "gatecell" in sys.modules:
+        sys.modules["gatecell"].manual_seed(_seed(request) % 2**32)
+    if "torch" in sys.modules:
+        sys.modules["torch"].manual_seed(_seed(request) % 2**32)
+
+
 @pytest.fixture
 def rng(request: pytest.FixtureRequest) -> np.random.Generator:
-    """Random numbers that depend on the test's name and parameters alone, so that tests may be run in any order, or alone."""
-    digest = hashlib.sha256(request.node.nodeid.encode()).digest()
-    return np.random.default_rng(int.from_bytes(digest[:8], "little"))
+    """Random numbers of the test's own."""
+    return np.random.default_rng(_seed(request))

@@ -35,8 +35,10 @@ def test_a_loaded_model_is_the_saved_one(name, rng, tmp_path):
         x = network.input(rng, batch, steps)
         got, want = output(loaded, x), output(model, x)
         assert (got.shape, got.dtype) == (want.shape, want.dtype)
-        # x @ w is kept as a linear layer, whose matrix lies the other way round: NumPy adds in another order.
-        np.testing.assert_allclose(got, want, rtol=0, atol=budgets.STEP_GRAPH if name == "product with a parameter" else 0)
+        # A linear layer may see (T, B) rows instead of (B, T), or its matrix the other way round, and NumPy's product then adds in
+        # another order; without one, the bits are the same.
+        products = any(s.op in ("linear", "matmul") for s in trace(model).steps)
+        np.testing.assert_allclose(got, want, rtol=0, atol=budgets.LAYER if products else 0)
     assert trace(loaded).same_as(trace(model)) == ""
     step = network.input(rng, 1, 1)[0, 0]
     np.testing.assert_array_equal(gc.Stream(loaded).step(step), gc.Stream(model).step(step))
