@@ -6,6 +6,7 @@ Not here: the arithmetic itself (test_integer.py), the emulated boards as such (
 import re
 import shutil
 import subprocess
+from decimal import Decimal, localcontext
 from itertools import pairwise
 
 import numpy as np
@@ -15,7 +16,7 @@ from numpy.polynomial.polynomial import polyval
 import budgets
 import gatecell
 import golden
-from conftest import missing, need
+from conftest import ROOT, missing, need
 from gatecell import nn
 from gatecell.algebra.model import FloatLayer, FloatModel
 from gatecell.algebra.ops import norm
@@ -26,9 +27,10 @@ from gatecell.deploy.export import export_c
 from gatecell.deploy.integer import Runner
 from gatecell.deploy.quantize import quantize
 from gatecell.deploy.quantizer import quantize_model
+from gatecell.emit import minimax
 from gatecell.emit.c import Golden, float_c, integer_c
-from gatecell.emit.c_float import EXP2, HELPERS, TANH_P, TANH_Q, TANH_TOP
-from gatecell.emit.c_minimax import rational
+from gatecell.emit.c_float import HELPERS
+from gatecell.emit.coefficients import EXP2, TANH_P, TANH_Q, TANH_TOP
 from test_integer import Net, mgu, projected, seeded, series, with_rails  # noqa: F401 (seeded: for every test here too)
 
 WARNINGS = ["-Wall", "-Wextra", "-Wconversion", "-Wpedantic", "-Werror"]
@@ -148,16 +150,39 @@ def test_float_functions_keep_their_errors(tmp_path):
     assert exp[x == -np.inf][0] == 0
 
 
-def test_coefficients_are_as_good_as_their_script_says():
-    """In exact arithmetic, and against a fit made here: the script may end in another last digit on another machine."""
+def test_coefficients_are_as_good_as_their_degrees_allow():
+    """In float64, by functions that are not the script's own."""
     x = np.linspace(0.01, TANH_TOP, 5000)
     tanh = x * polyval(x * x, TANH_P) / polyval(x * x, TANH_Q)
     assert abs(tanh / np.tanh(x) - 1).max() <= budgets.C_COEFFICIENTS["tanh"]
     f = np.linspace(-0.5, 0.5, 5001)
     assert abs(polyval(f, EXP2) / np.exp2(f) - 1).max() <= budgets.C_COEFFICIENTS["exp2"]
-    t = np.sort(TANH_TOP * np.sin(np.linspace(1e-4, np.pi / 2, 3000)) ** 2)
-    p, q = rational(np.tanh(t), t, t * t, 4, 4, TANH_TOP**2)
-    np.testing.assert_allclose((*p, *q), (*TANH_P, *TANH_Q), rtol=budgets.C_REFIT)
+
+
+def test_coefficients_are_what_the_script_gives():
+    """To the digit: it computes in decimals, so that no machine gives others."""
+    for path, text in minimax.files().items():
+        assert (ROOT / path).read_text() == text, "python -m gatecell.emit writes it anew"
+
+
+@pytest.mark.parametrize(("p", "q"), [(0, 0), (3, 0), (2, 2), (1, 3)])
+def test_a_fit_cannot_be_bettered(rng, p, q):
+    """Its largest errors are equal and alternate p + q + 2 times (Achieser 1956, 33), and other coefficients do worse."""
+    t = minimax.points(0.1, 2)
+    with localcontext(prec=minimax.DIGITS):
+        f, weight = minimax.exp(t), 1 + t
+        top, bottom = minimax.fit(f, weight, t, p, q)
+
+    def errors(top, bottom):
+        return ((f - minimax.value(top, t) / minimax.value(bottom, t)) * weight).astype(float)
+
+    error = errors(top, bottom)
+    most = abs(error).max()
+    signs = np.sign(error[abs(error) >= (1 - 1e-12) * most])
+    assert np.count_nonzero(np.diff(signs)) + 1 == len(signs) == p + q + 2
+    for _ in range(10):
+        changed = [c * (1 + Decimal(v)) for c, v in zip((*top, *bottom[1:]), rng.normal(0, most, p + q + 1).tolist(), strict=True)]
+        assert abs(errors(np.array(changed[: p + 1]), np.array([bottom[0], *changed[p + 1 :]]))).max() > most
 
 
 # --- the text -------------------------------------------------------------------------------------------------------

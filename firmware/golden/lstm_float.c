@@ -8,12 +8,12 @@
 #define GATECELL_LOOP (void)0
 #endif
 
-/* x P(x^2) / Q(x^2), the best approximation in relative error for |x| <= 8.9; beyond, tanh is 1 in float32. */
+/* x P(x^2) / Q(x^2), of least relative error for |x| <= 8.8; beyond, what it is there: 1 or the number before. */
 static inline float tanh_(float x) {
-  x = x > 8.9f ? 8.9f : x < -8.9f ? -8.9f : x;
+  x = x > 8.8f ? 8.8f : x < -8.8f ? -8.8f : x;
   const float t = x * x;
-  const float p = (((1.3533584e-08f * t + 2.07370595e-05f) * t + 0.00350333005f) * t + 0.133875355f) * t + 1.0f;
-  const float q = (((7.84942131e-07f * t + 0.00032983179f) * t + 0.0259064082f) * t + 0.467208534f) * t + 1.0f;
+  const float p = (((1.37794265e-08f * t + 2.09161099e-05f) * t + 0.00351432082f) * t + 0.133968383f) * t + 1.0f;
+  const float q = (((7.95044969e-07f * t + 0.000331620744f) * t + 0.0259483643f) * t + 0.467301607f) * t + 1.0f;
   const float y = x * p / q;
   return y > 1.0f ? 1.0f : y < -1.0f ? -1.0f : y; /* rounding must not carry a gate out of its bounds */
 }

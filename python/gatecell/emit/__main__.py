@@ -7,12 +7,12 @@ import sys
 from pathlib import Path
 
 from ..cells import cells
-from . import cpp
+from . import cpp, minimax
 
 
 def generated() -> dict[str, str]:
     """Path in the source tree -> text."""
-    return {f"cpp/src/{name}": text for name, text in cpp.files(cells.values()).items()}
+    return {f"cpp/src/{name}": text for name, text in cpp.files(cells.values()).items()} | minimax.files()
 
 
 def main() -> int:

@@ -17,14 +17,10 @@ from ..algebra.ops import OPS
 from ..algebra.sums import Sums
 from ..errors import Unsupported
 from .c_text import array, comment, fresh, moved, real
+from .coefficients import EXP2, TANH_P, TANH_Q, TANH_TOP
 
 Array = NDArray[Any]
 LOCALS = ("s", "x", "y", "u", "w", "k")
-# Made by `python -m gatecell.emit.c_minimax`: relative errors 3.2e-8 and 1.6e-8 in exact arithmetic.
-TANH_TOP = 8.9
-TANH_P = (1.00000000, 0.133875355, 0.00350333005, 2.07370595e-05, 1.35335840e-08)
-TANH_Q = (1.00000000, 0.467208534, 0.0259064082, 0.000329831790, 7.84942131e-07)
-EXP2 = (1.00000000, 0.693147182, 0.240226477, 0.0555033237, 0.00961843692, 0.00133988750, 0.000153533620)
 
 
 def horner(coefficients: tuple[float, ...], t: str) -> str:
@@ -36,7 +32,7 @@ def horner(coefficients: tuple[float, ...], t: str) -> str:
 
 HELPERS: dict[str, tuple[str, tuple[str, ...]]] = {
     "tanh": (
-        f"""/* x P(x^2) / Q(x^2), the best approximation in relative error for |x| <= {TANH_TOP}; beyond, tanh is 1 in float32. */
+        f"""/* x P(x^2) / Q(x^2), of least relative error for |x| <= {TANH_TOP}; beyond, what it is there: 1 or the number before. */
 static inline float tanh_(float x) {{
   x = x > {real(TANH_TOP)} ? {real(TANH_TOP)} : x < -{real(TANH_TOP)} ? -{real(TANH_TOP)} : x;
   const float t = x * x;
