@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..algebra import ops
 from ..algebra.model import FloatLayer, FloatModel
-from ..algebra.ops import relu, sigmoid, tanh
 from ..cells import Cell, cells, record
 from ..errors import Unsupported
 from .graph import ARITHMETIC, INPUT, Step, StepGraph
@@ -22,46 +22,26 @@ Array = NDArray[Any]
 
 
 @record(axes="W:O out:O", bias="W")
-def linear(W, x, out):  # type: ignore[no-untyped-def]
+def linear(W: Any, x: Any, out: Any) -> Any:
     return W.y(x)
 
 
-@record(axes="W:O out:O", bias="W")
-def linear_tanh(W, x, out):  # type: ignore[no-untyped-def]
-    return tanh(W.y(x))
+def pages(op: str) -> tuple[Cell, Cell]:
+    """An activation after a linear layer's product, and the activation alone."""
+    activation = getattr(ops, op)
+
+    def joined(W: Any, x: Any, out: Any) -> Any:
+        return activation(W.y(x))
+
+    def alone(x: Any, out: Any) -> Any:
+        return activation(x)
+
+    joined.__name__, alone.__name__ = f"linear_{op}", f"pointwise_{op}"
+    return record(axes="W:O out:O", bias="W")(joined), record(axes="out:I")(alone)
 
 
-@record(axes="W:O out:O", bias="W")
-def linear_sigmoid(W, x, out):  # type: ignore[no-untyped-def]
-    return sigmoid(W.y(x))
-
-
-@record(axes="W:O out:O", bias="W")
-def linear_relu(W, x, out):  # type: ignore[no-untyped-def]
-    return relu(W.y(x))
-
-
-@record(axes="out:I")
-def pointwise_tanh(x, out):  # type: ignore[no-untyped-def]
-    return tanh(x)
-
-
-@record(axes="out:I")
-def pointwise_sigmoid(x, out):  # type: ignore[no-untyped-def]
-    return sigmoid(x)
-
-
-@record(axes="out:I")
-def pointwise_relu(x, out):  # type: ignore[no-untyped-def]
-    return relu(x)
-
-
-ACTIVATIONS: dict[str, tuple[Cell, Cell]] = {
-    "tanh": (linear_tanh, pointwise_tanh),
-    "sigmoid": (linear_sigmoid, pointwise_sigmoid),
-    "relu": (linear_relu, pointwise_relu),
-}
-"""Operation of the step graph -> the page with a product before it, and the page alone."""
+ACTIVATIONS = {op: pages(op) for op in ("tanh", "sigmoid", "relu")}
+"""Operations of the step graph that have a form on a chip, integers and floats; each is a primitive of ops.py too."""
 
 
 class Chain:
