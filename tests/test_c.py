@@ -1,45 +1,51 @@
 """Generated C: integer models bit for bit against the Python definition, float models within their budget, compilers, languages, boards.
 
-Not here: the arithmetic itself (test_integer.py), the emulated boards as such (test_boards.py).
+Not here: the arithmetic itself (test_integer.py), the emulated boards as such (test_boards.py), tanh and exp (test_functions.py).
 """
 
 import re
 import shutil
 import subprocess
-from decimal import Decimal, localcontext
 from itertools import pairwise
 
 import numpy as np
 import pytest
-from numpy.polynomial.polynomial import polyval
 
 import budgets
 import gatecell
 import golden
-from conftest import ROOT, missing, need
+from conftest import missing, need
 from gatecell import nn
 from gatecell.algebra.model import FloatLayer, FloatModel
-from gatecell.algebra.ops import norm
+from gatecell.algebra.ops import lerp, norm, tanh
 from gatecell.cells import cells, record
 from gatecell.deploy import boards
+from gatecell.deploy.board_build import WARNINGS
 from gatecell.deploy.boards import BOARDS
 from gatecell.deploy.export import export_c
 from gatecell.deploy.integer import Runner
 from gatecell.deploy.quantize import quantize
 from gatecell.deploy.quantizer import quantize_model
-from gatecell.emit import minimax
 from gatecell.emit.c import Golden, float_c, integer_c
-from gatecell.emit.c_float import HELPERS
-from gatecell.emit.coefficients import EXP2, TANH_P, TANH_Q, TANH_TOP
 from test_integer import Net, mgu, projected, seeded, series, with_rails  # noqa: F401 (seeded: for every test here too)
 
-WARNINGS = ["-Wall", "-Wextra", "-Wconversion", "-Wpedantic", "-Werror"]
 TARGETS = ["generic", "cortex-m4"]
 
 
 @record(title="a page beyond C")
 def normalised(W, x, h):
     return norm(W.a(x)) + h
+
+
+@record(title="a share of 1, which is an integer of fraction 0")
+def whole(W, R, x, h):
+    return lerp(1.0, 0.5 * h, tanh(W.n(x) + R.n(h)))
+
+
+@record(title="a line of delays: one sum of thirteen products")
+def delays(W, R, x, a, b, c, d, e, f, g, h, i, j, k, l):
+    n = tanh(W.n(x) + R.a(a) + R.b(b) + R.c(c) + R.d(d) + R.e(e) + R.f(f) + R.g(g) + R.h(h) + R.i(i) + R.j(j) + R.k(k) + R.l(l))
+    return n, a, b, c, d, e, f, g, h, i, j, k
 
 
 class Odd(nn.Module):
@@ -83,26 +89,47 @@ def test_integer_c_is_the_python_definition(rng, tmp_path, cell, scheme, target)
         np.testing.assert_array_equal(outputs, Runner(q.model).run(xi)[:, 0])
 
 
-@pytest.mark.parametrize("target", TARGETS)
-@pytest.mark.parametrize("scheme", ["w8a8", "w8a16"])
-@pytest.mark.parametrize("page", [mgu, projected], ids=["two loops", "projection"])
-def test_pages_of_other_shapes_too(rng, tmp_path, page, scheme, target):
-    """A page from outside the package, through the same rule: kept values, parameters, products over two axes."""
+PAGES = {"two loops": mgu, "projection": projected, "share of 1": whole, "13 operands": delays}
+"""Pages from outside the package, through the same rule: kept values, parameters, products over two axes."""
+
+
+def page_in_c(rng, folder, page, scheme, target):
+    """page.h and page.c in the folder; inputs from rail to rail, (300, 3), and what the definition makes of them."""
     sizes = {"I": 3, "H": 9, "M": 5}
     weights = {k: rng.normal(0, 0.5, s).astype(np.float32) for k, s in page.shapes(sizes).items()}
     layer = FloatLayer(page.signature, page.program, weights, sizes)
     model = FloatModel((layer,), np.zeros(3), np.ones(3))
-    x = rng.normal(0, 1, (300, 1, 3))
-    integer = quantize_model(model, x, scheme, 16)
+    integer = quantize_model(model, rng.normal(0, 1, (300, 1, 3)), scheme, 16)
     xi = rng.integers(-32767, 32768, (300, 1, 3)).astype(np.int16)
     want = Runner(integer, check=True).run(xi)[:, 0]
-    files = integer_c(integer, "page", target, Golden(xi[:3, 0], want[:3]))
-    (tmp_path / "page.h").write_text(files.header)
-    (tmp_path / "page.c").write_text(files.source)
-    outputs, selftest = on_host(tmp_path, "page", xi[:, 0])
+    files = integer_c(integer, "page", target, Golden(xi[:50, 0], want[:50]))
+    (folder / "page.h").write_text(files.header)
+    (folder / "page.c").write_text(files.source)
+    return xi[:, 0], want
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("scheme", ["w8a8", "w8a16"])
+@pytest.mark.parametrize("page", PAGES.values(), ids=PAGES)
+def test_pages_of_other_shapes_too(rng, tmp_path, page, scheme, target):
+    xi, want = page_in_c(rng, tmp_path, page, scheme, target)
+    outputs, selftest = on_host(tmp_path, "page", xi)
     assert selftest == 0
     np.testing.assert_array_equal(outputs, want)
     assert len(np.unique(want)) > 100
+
+
+@pytest.mark.parametrize("scheme", ["w8a8", "w8a16"])
+@pytest.mark.parametrize("page", PAGES.values(), ids=PAGES)
+def test_nothing_rests_on_what_c_leaves_open(rng, tmp_path, page, scheme):
+    """Its own selftest, 50 steps, under a sanitizer that ends at a shift or sum which C does not define."""
+    need("gcc")
+    page_in_c(rng, tmp_path, page, scheme, "generic")
+    (tmp_path / "main.c").write_text('#include "page.h"\nint main(void) { return page_selftest(); }\n')
+    flags = ["-std=c99", "-O1", "-fsanitize=undefined", "-fno-sanitize-recover=all"]
+    subprocess.run(["gcc", *flags, "main.c", "page.c", "-o", "page"], cwd=tmp_path, check=True)
+    done = subprocess.run([tmp_path / "page"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_run_gives_the_bits_of_q(rng, tmp_path):
@@ -124,65 +151,6 @@ def test_float_c_is_the_model(rng, tmp_path, cell):
     got = export_c(net, tmp_path, name="odd").run(x)
     assert abs(got - want).max() <= budgets.FLOAT_C * max(1, abs(want).max())
     assert np.ptp(want) > 1e-3
-
-
-def test_float_functions_keep_their_errors(tmp_path):
-    """tanh and exp in steps of float32, sigmoid absolute, over every 1009th float and the ends."""
-    need("gcc")
-    text = "#include <stdint.h>\n#include <stdio.h>\n" + "\n".join(HELPERS[n][0] for n in ("tanh", "sigmoid", "exp"))
-    text += "\nint main(void) { float x; while (fread(&x, 4, 1, stdin) == 1) { float y[3] = {tanh_(x), sigmoid_(x), exp_(x)};"
-    text += " fwrite(y, 4, 3, stdout); } return 0; }\n"
-    (tmp_path / "f.c").write_text(text)
-    subprocess.run(["gcc", "-std=c99", "-O2", *WARNINGS, str(tmp_path / "f.c"), "-o", str(tmp_path / "f")], check=True)
-    x = np.arange(0, 2**32, 1009, np.uint32).view(np.float32)
-    x = np.concatenate([x[np.isfinite(x)], np.float32([0, -0.0, 88.7, -87, 8.9, np.inf, -np.inf])])
-    out = subprocess.run([str(tmp_path / "f")], input=x.tobytes(), capture_output=True, check=True).stdout
-    tanh, sigmoid, exp = np.frombuffer(out, np.float32).reshape(-1, 3).T.astype(np.float64)
-    with np.errstate(over="ignore", under="ignore"):
-        exact = x.astype(np.float64)
-        want_tanh, want_sigmoid, want_exp = np.tanh(exact), 1 / (1 + np.exp(-exact)), np.exp(exact)
-    normal = abs(want_tanh) > budgets.FLOAT32_NORMAL  # below that steps no longer shrink with the value
-    assert (abs(tanh - want_tanh)[normal] / np.spacing(abs(want_tanh[normal]).astype(np.float32))).max() <= budgets.C_FUNCTION["tanh"]
-    assert abs(sigmoid - want_sigmoid).max() <= budgets.C_FUNCTION["sigmoid"]
-    inside = (x > -86.5) & (x < 88.7)
-    assert (abs(exp - want_exp)[inside] / np.spacing(want_exp[inside].astype(np.float32))).max() <= budgets.C_FUNCTION["exp"]
-    assert exp[x == np.inf][0] == np.finfo(np.float32).max
-    assert exp[x == -np.inf][0] == 0
-
-
-def test_coefficients_are_as_good_as_their_degrees_allow():
-    """In float64, by functions that are not the script's own."""
-    x = np.linspace(0.01, TANH_TOP, 5000)
-    tanh = x * polyval(x * x, TANH_P) / polyval(x * x, TANH_Q)
-    assert abs(tanh / np.tanh(x) - 1).max() <= budgets.C_COEFFICIENTS["tanh"]
-    f = np.linspace(-0.5, 0.5, 5001)
-    assert abs(polyval(f, EXP2) / np.exp2(f) - 1).max() <= budgets.C_COEFFICIENTS["exp2"]
-
-
-def test_coefficients_are_what_the_script_gives():
-    """To the digit: it computes in decimals, so that no machine gives others."""
-    for path, text in minimax.files().items():
-        assert (ROOT / path).read_text() == text, "python -m gatecell.emit writes it anew"
-
-
-@pytest.mark.parametrize(("p", "q"), [(0, 0), (3, 0), (2, 2), (1, 3)])
-def test_a_fit_cannot_be_bettered(rng, p, q):
-    """Its largest errors are equal and alternate p + q + 2 times (Achieser 1956, 33), and other coefficients do worse."""
-    t = minimax.points(0.1, 2)
-    with localcontext(prec=minimax.DIGITS):
-        f, weight = minimax.exp(t), 1 + t
-        top, bottom = minimax.fit(f, weight, t, p, q)
-
-    def errors(top, bottom):
-        return ((f - minimax.value(top, t) / minimax.value(bottom, t)) * weight).astype(float)
-
-    error = errors(top, bottom)
-    most = abs(error).max()
-    signs = np.sign(error[abs(error) >= (1 - 1e-12) * most])
-    assert np.count_nonzero(np.diff(signs)) + 1 == len(signs) == p + q + 2
-    for _ in range(10):
-        changed = [c * (1 + Decimal(v)) for c, v in zip((*top, *bottom[1:]), rng.normal(0, most, p + q + 1).tolist(), strict=True)]
-        assert abs(errors(np.array(changed[: p + 1]), np.array([bottom[0], *changed[p + 1 :]]))).max() > most
 
 
 # --- the text -------------------------------------------------------------------------------------------------------

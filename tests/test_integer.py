@@ -212,6 +212,28 @@ def test_a_primitive_without_integers_is_named_with_its_line():
         program_of(exponential)
 
 
+@record(title="a sum that fits int32 until it is rounded")
+def brim(W, R, x, h):
+    return tanh(tanh(W.a(x)) * tanh(R.a(h)) + 0.99999)
+
+
+@record(title="a share far from [0, 1]")
+def beyond(W, R, x, h):
+    return lerp(3e5, h, tanh(W.a(x) + R.a(h)))
+
+
+@pytest.mark.parametrize(
+    ("page", "said"),
+    [
+        (brim, r"brim: round would leave int32 in line \d+: return tanh\(tanh"),
+        (beyond, r"a share from 0 to 1, got one that can be 300000 in line"),
+    ],
+)
+def test_what_does_not_fit_is_named_with_its_line(page, said):
+    with pytest.raises(gatecell.Unsupported, match=said):
+        program_of(page)
+
+
 # --- what it costs, layouts, streaming ------------------------------------------------------------------------------
 
 

@@ -118,7 +118,7 @@ GATECELL_INLINE int32_t sigmoid_q(int32_t a) {
 
 /* a at t = 0, b at t = 2^bits. */
 static inline int32_t lerp_q(int32_t t, int32_t a, int32_t b, int bits) {
-  return a + ((t * (b - a) + ((int32_t)1 << (bits - 1))) >> bits);
+  return a + ((t * (b - a) + ((int32_t)1 << bits >> 1)) >> bits);
 }
 
 /* Adds to a[0 .. rows - 1] the sums over k < n of weights times x[k]; a column's rows stand side by side.

@@ -111,12 +111,17 @@ class Lowering:
         readers = self.readers[n]
         return bool(readers) and n not in self.outs and all(r.op in CURVES or (r.op in LINEAR and self._only_argument(r)) for r in readers)
 
+    def where(self) -> str:
+        """The line of the page that is being lowered."""
+        return self.lines.where(self.at) if self.at is not None else ""
+
     # --- instructions -----------------------------------------------------------------------------------------------
 
     def emit(self, op: str, args: tuple[Value, ...], frac: int, *n: int, name: str = "") -> Value:
         key = op, tuple(a.reg for a in args), n, name
         if key in self.memo:
             return self.memo[key]
+        inner: list[Ints] = []
         if op == "read":
             v = self.vectors[name]
             lo, hi = v.lo, v.hi
@@ -125,9 +130,11 @@ class Lowering:
         elif op == "write":
             lo, hi = args[0].lo, args[0].hi
         else:
-            lo, hi = OPERATIONS[op].span(*((a.lo, a.hi) for a in args), *n)
-        if not inside((lo, hi), INT32):
-            raise Unsupported(f"{self.p.name}: {op} would leave int32{self.lines.where(self.at) if self.at is not None else ''}")
+            spans = [(a.lo, a.hi) for a in args]
+            lo, hi = OPERATIONS[op].span(*spans, *n)
+            inner = OPERATIONS[op].inner(*spans, *n)
+        if not all(inside(s, INT32) for s in (*inner, (lo, hi))):
+            raise Unsupported(f"{self.p.name}: {op} would leave int32{self.where()}")
         line = self.lines.line(self.at) if self.at is not None else 0
         self.code.append(Instr(op, key[1], n, name, lo, hi, line))
         self.memo[key] = Value(len(self.code) - 1, frac, lo, hi)
@@ -180,6 +187,8 @@ class Lowering:
 
     def lerp(self, t: Node, a: Node, b: Node) -> Value:
         vt, va, vb = self.factor(t), self.factor(a), self.factor(b)
+        if vt.frac < 0:
+            raise Unsupported(f"{self.p.name}: lerp wants a share from 0 to 1, got one that can be {vt.hi * 2.0**-vt.frac:g}{self.where()}")
         frac = min(va.frac, vb.frac)
         while True:
             ends = [self.emit("round", (v,), frac, v.frac - frac) if v.frac > frac else v for v in (va, vb)]

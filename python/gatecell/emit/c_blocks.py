@@ -6,7 +6,6 @@ firmware/kernels/dot_dsp.h over words.
 
 from __future__ import annotations
 
-import itertools
 from dataclasses import dataclass
 from typing import Any
 
@@ -67,15 +66,13 @@ def kernel_of(layer: IntegerLayer, loop: Loop, arg: str, view: bool, dsp: bool, 
 
 
 def plan(layer: IntegerLayer, loop: Loop, lengths: dict[str, int], dsp: bool, input_bits: int) -> list[Use]:
-    """The vectors that products read, in the order that lets most sums run through one accumulator: greatest shift first."""
-    keys = list(dict.fromkeys((s.arg, s.view) for a in loop.accumulators for s in a.sources))
-
-    def breaks(order: tuple[tuple[str, bool], ...]) -> int:
-        shifts = [[s.shift for k in order for s in a.sources if (s.arg, s.view) == k] for a in loop.accumulators]
-        return sum(b > a for row in shifts for a, b in itertools.pairwise(row))
-
-    best = min(itertools.permutations(keys), key=breaks)
-    return [Use(arg, view, kernel_of(layer, loop, arg, view, dsp, input_bits), lengths[arg]) for arg, view in best]
+    """The vectors that products read, greatest shift first on average: a running sum can be shifted up to join a smaller one."""
+    shifts: dict[tuple[str, bool], list[int]] = {}
+    for a in loop.accumulators:
+        for s in a.sources:
+            shifts.setdefault((s.arg, s.view), []).append(s.shift)
+    order = sorted(shifts, key=lambda key: -sum(shifts[key]) / len(shifts[key]))
+    return [Use(arg, view, kernel_of(layer, loop, arg, view, dsp, input_bits), lengths[arg]) for arg, view in order]
 
 
 def products(layer: IntegerLayer, loop: Loop, uses: list[Use], vectors: dict[tuple[str, bool], str], bias: str) -> Products:

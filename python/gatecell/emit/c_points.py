@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..algebra.integer import INT16, INT32, Instr, Loop, Vector
+from ..algebra.integer import INT16, Instr, Loop, Vector
 from .c_text import array, comment, fresh
 
 if TYPE_CHECKING:
@@ -134,10 +134,7 @@ class Points:
         if i.op == "shr":
             return f"({self.text(a[0], SUM)} >> {i.n[0]})", ATOM
         if i.op == "round":
-            half = 1 << i.n[0] >> 1
-            if self.points[a[0]].hi + half <= INT32[1]:
-                return f"(({self.text(a[0], SUM)} + {half}) >> {i.n[0]})", ATOM
-            return f"((({self.text(a[0], SUM)} >> {i.n[0] - 1}) + 1) >> 1)", ATOM
+            return f"(({self.text(a[0], SUM)} + {1 << i.n[0] >> 1}) >> {i.n[0]})", ATOM
         if i.op == "max":
             return self._call("larger", self.text(a[0], 0), self.text(a[1], 0))
         if i.op == "clamp":

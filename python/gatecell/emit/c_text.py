@@ -27,7 +27,7 @@ HELPERS: dict[str, str] = {
     "larger": "static inline int32_t larger(int32_t a, int32_t b) { return a > b ? a : b; }",
     "lerp_q": """/* a at t = 0, b at t = 2^bits. */
 static inline int32_t lerp_q(int32_t t, int32_t a, int32_t b, int bits) {
-  return a + ((t * (b - a) + ((int32_t)1 << (bits - 1))) >> bits);
+  return a + ((t * (b - a) + ((int32_t)1 << bits >> 1)) >> bits);
 }""",
     "view": """/* The int8 view of an int16: what enters an int8 product, in [-127, 127]. */
 static inline int8_t view(int16_t h) { return (int8_t)(((int32_t)h * 127 + 16384) >> 15); }""",

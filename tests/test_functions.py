@@ -1,0 +1,77 @@
+"""Functions of one real number in float32, as float C has them: their errors, and the coefficients that they are made of.
+
+Not here: the core's (test_core.py), the integers' (test_integer.py).
+"""
+
+import subprocess
+from decimal import Decimal, localcontext
+
+import numpy as np
+import pytest
+from numpy.polynomial.polynomial import polyval
+
+import budgets
+from conftest import ROOT, need
+from gatecell.deploy.board_build import WARNINGS
+from gatecell.emit import minimax
+from gatecell.emit.c_float import HELPERS
+from gatecell.emit.coefficients import EXP2, TANH_P, TANH_Q, TANH_TOP
+
+
+def test_float_functions_keep_their_errors(tmp_path):
+    """tanh and exp in steps of float32, sigmoid absolute, over every 1009th float and the ends."""
+    need("gcc")
+    text = "#include <stdint.h>\n#include <stdio.h>\n" + "\n".join(HELPERS[n][0] for n in ("tanh", "sigmoid", "exp"))
+    text += "\nint main(void) { float x; while (fread(&x, 4, 1, stdin) == 1) { float y[3] = {tanh_(x), sigmoid_(x), exp_(x)};"
+    text += " fwrite(y, 4, 3, stdout); } return 0; }\n"
+    (tmp_path / "f.c").write_text(text)
+    subprocess.run(["gcc", "-std=c99", "-O2", *WARNINGS, str(tmp_path / "f.c"), "-o", str(tmp_path / "f")], check=True)
+    x = np.arange(0, 2**32, 1009, np.uint32).view(np.float32)
+    x = np.concatenate([x[np.isfinite(x)], np.float32([0, -0.0, 88.7, -87, 8.9, np.inf, -np.inf])])
+    out = subprocess.run([str(tmp_path / "f")], input=x.tobytes(), capture_output=True, check=True).stdout
+    tanh, sigmoid, exp = np.frombuffer(out, np.float32).reshape(-1, 3).T.astype(np.float64)
+    with np.errstate(over="ignore", under="ignore"):
+        exact = x.astype(np.float64)
+        want_tanh, want_sigmoid, want_exp = np.tanh(exact), 1 / (1 + np.exp(-exact)), np.exp(exact)
+    normal = abs(want_tanh) > budgets.FLOAT32_NORMAL  # below that steps no longer shrink with the value
+    assert (abs(tanh - want_tanh)[normal] / np.spacing(abs(want_tanh[normal]).astype(np.float32))).max() <= budgets.C_FUNCTION["tanh"]
+    assert abs(sigmoid - want_sigmoid).max() <= budgets.C_FUNCTION["sigmoid"]
+    inside = (x > -86.5) & (x < 88.7)
+    assert (abs(exp - want_exp)[inside] / np.spacing(want_exp[inside].astype(np.float32))).max() <= budgets.C_FUNCTION["exp"]
+    assert exp[x == np.inf][0] == np.finfo(np.float32).max
+    assert exp[x == -np.inf][0] == 0
+
+
+def test_coefficients_are_as_good_as_their_degrees_allow():
+    """In float64, by functions that are not the script's own."""
+    x = np.linspace(0.01, TANH_TOP, 5000)
+    tanh = x * polyval(x * x, TANH_P) / polyval(x * x, TANH_Q)
+    assert abs(tanh / np.tanh(x) - 1).max() <= budgets.C_COEFFICIENTS["tanh"]
+    f = np.linspace(-0.5, 0.5, 5001)
+    assert abs(polyval(f, EXP2) / np.exp2(f) - 1).max() <= budgets.C_COEFFICIENTS["exp2"]
+
+
+def test_coefficients_are_what_the_script_gives():
+    """To the digit: it computes in decimals, so that no machine gives others."""
+    for path, text in minimax.files().items():
+        assert (ROOT / path).read_text() == text, "python -m gatecell.emit writes it anew"
+
+
+@pytest.mark.parametrize(("p", "q"), [(0, 0), (3, 0), (2, 2), (1, 3)])
+def test_a_fit_cannot_be_bettered(rng, p, q):
+    """Its largest errors are equal and alternate p + q + 2 times (Achieser 1956, 33), and other coefficients do worse."""
+    t = minimax.points(0.1, 2)
+    with localcontext(prec=minimax.DIGITS):
+        f, weight = minimax.exp(t), 1 + t
+        top, bottom = minimax.fit(f, weight, t, p, q)
+
+    def errors(top, bottom):
+        return ((f - minimax.value(top, t) / minimax.value(bottom, t)) * weight).astype(float)
+
+    error = errors(top, bottom)
+    most = abs(error).max()
+    signs = np.sign(error[abs(error) >= (1 - 1e-12) * most])
+    assert np.count_nonzero(np.diff(signs)) + 1 == len(signs) == p + q + 2
+    for _ in range(10):
+        changed = [c * (1 + Decimal(v)) for c, v in zip((*top, *bottom[1:]), rng.normal(0, most, p + q + 1).tolist(), strict=True)]
+        assert abs(errors(np.array(changed[: p + 1]), np.array([bottom[0], *changed[p + 1 :]]))).max() > most
