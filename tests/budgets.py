@@ -156,9 +156,6 @@ DEMO_W8A8 = 5e-3
 DEMO_W8A16 = 1.5e-3
 """The same with 16-bit activations, what is promised: rounding of weights. 0.12 % was met."""
 
-DEMO_STREAMED = 1e-5
-"""Forecasts one hour at a time against the whole sequence at once, absolute, in degrees: float32 sums in another order."""
-
 DEMO_RIDGE = 2e-3
 """Ridge regression's RMSE with all inputs written out against the baseline's fewer columns, relative: the year's place jumps at its end."""
 
@@ -179,6 +176,3 @@ WEATHER_SHARE = 1e-4
 
 CLI_SHOWN = 1e-3
 """An error as the command line prints it, relative: it is rounded to the digits shown."""
-
-CLI_CSV = 1e-5
-"""Outputs in a written CSV file against the library's, relative and absolute: float32 in decimal digits, streamed sums in another order."""

@@ -11,6 +11,7 @@ from ..cells import cells
 from ..nn import Module
 from ..tensor import engine
 from ..tensor.dtypes import Array
+from ..tensor.products import Product
 from ..tensor.tensor import Tensor
 from .axes import BATCH, FEATURE, TIME
 from .graph import INPUT, STEP_OPS, Step, StepGraph
@@ -66,6 +67,8 @@ class Stream:
             recurrence, name = self.recurrences[s.inputs[0]], s.settings["state"]
             return lambda _: recurrence.state[name]
         op, weights, settings = STEP_OPS[s.op].of, self.graph.weights_of(s), s.settings
+        if s.op == "linear":
+            return Product(weights["weight"], weights.get("bias"), rows=self.batch)
         return lambda *arrays: op(arrays, weights, settings)
 
     def reset(self) -> None:

@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import _core
+import gatecell._core as _core
+
 from ..algebra.encode import Encoded, encode
 from ..algebra.loops import Plan
 from ..algebra.plans import Plans, Use, plans

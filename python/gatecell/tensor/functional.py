@@ -204,16 +204,19 @@ def dropout(input: Tensor, p: float = 0.5, training: bool = True) -> Tensor:
     return input * Tensor((kept / (1 - p) if p < 1 else kept).astype(input.dtype))
 
 
-@wants("input", "weight")
 def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """input (..., I) by weight (O, I), plus bias (O,): (..., O)."""
     _typed("linear", "an input Tensor of floats (..., I)", input, "f")
+    _typed("linear", "a weight Tensor of floats (O, I)", weight, "f")
     if not input.ndim or weight.ndim != 2 or input.shape[-1] != weight.shape[1]:
         raise ValueError(f"linear: input (..., I) with weight (O, I) wanted, got {input.shape} with {weight.shape}")
+    if bias is not None:
+        _typed("linear", "a bias Tensor of floats (O,)", bias, "f")
     if bias is not None and bias.shape != weight.shape[:1]:
         raise ValueError(f"linear: bias {weight.shape[:1]} wanted, got {bias.shape}")
-    if len({t.dtype for t in (input, weight, bias) if t is not None}) > 1:
-        raise TypeError(f"linear: input of the weights' dtype {weight.dtype} wanted, got {input.dtype}")
+    if not input.dtype == weight.dtype == (weight if bias is None else bias).dtype:
+        got = ", ".join(str(t.dtype) for t in (input, weight, bias) if t is not None)
+        raise TypeError(f"linear: input, weight and bias of one dtype wanted, got {got}")
     return apply("linear", input, weight) if bias is None else apply("linear", input, weight, bias)
 
 

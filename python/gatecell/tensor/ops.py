@@ -1,32 +1,45 @@
 """THE table of array operations: meaning and pullback, a row each.
 
-Not here: the Tensor class, type promotion, the tape (tensor.py), anything with weights over time (recurrence.py).
+Not here: the Tensor class, type promotion, the tape (tensor.py), products on the core (products.py), recurrences (recurrence.py).
 A row's `of` takes arrays and settings; `pull` has one function per array, (g, y, *arrays, **settings) -> that array's gradient, where g is
 the gradient of the result y.  Gradients may come back in the broadcast shape: `apply` sums them down.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from .dtypes import Array
+from . import products
+from .dtypes import Array, float32, float64
 
 Pull = Callable[..., Array]
+REAL = (float32, float64)
+
+
+@dataclass(frozen=True)
+class Together:
+    """Pullbacks that share work: one function (g, wanted, *arrays) -> the gradients of all arrays, None where none is wanted."""
+
+    of: Callable[..., tuple[Array | None, ...]]
 
 
 @dataclass(frozen=True)
 class Op:
     of: Callable[..., Any]
-    pull: tuple[Pull, ...] | Callable[[int], Pull] | None  # a function per array; (position) -> it where their number is free
+    pull: tuple[Pull, ...] | Callable[[int], Pull] | Together | None  # a function per array; (position) -> it where their number is free
 
-    def pull_of(self, i: int) -> Pull | None:
-        """The pullback to array i, or None where there is no derivative."""
-        return self.pull[i] if isinstance(self.pull, tuple) else self.pull(i) if self.pull is not None else None
+    def gradients(self, g: Array, wanted: tuple[bool, ...], y: Array, arrays: tuple[Array, ...], settings: Any) -> tuple[Array | None, ...]:
+        """The gradient of each array for which one is wanted, from that of the result; None for the others."""
+        if isinstance(self.pull, Together):
+            return self.pull.of(g, wanted, *arrays)
+        pulls = self.pull if isinstance(self.pull, tuple) else tuple(map(self.pull, range(len(arrays)))) if self.pull is not None else ()
+        return tuple(
+            unbroadcast(pull(g, y, *arrays, **settings), a) if want else None for pull, want, a in zip(pulls, wanted, arrays, strict=True)
+        )
 
 
 def unbroadcast(g: Array, like: Array) -> Array:
@@ -70,34 +83,28 @@ def _pow_exponent(g: Array, y: Array, a: Array, b: Array) -> Array:
     return g * y * np.where((a == 0) & (b >= 0), 0, np.log(np.where(a == 0, 1, a)))
 
 
-def _matmul_left(g: Array, y: Array, a: Array, b: Array) -> Array:
-    if b.ndim == 1:
-        return g[..., None] * b
-    if a.ndim == 1:
-        return np.asarray((g[..., None, :] @ np.swapaxes(b, -1, -2))[..., 0, :])
-    return np.asarray(g @ np.swapaxes(b, -1, -2))
+def _batched_left(g: Array, y: Array, a: Array, b: Array) -> Array:
+    back = np.swapaxes(b, -1, -2)
+    return np.asarray(g @ back if a.ndim > 1 else (g[..., None, :] @ back)[..., 0, :])
 
 
-def _matmul_right(g: Array, y: Array, a: Array, b: Array) -> Array:
-    if a.ndim == 1:
-        return g * a if b.ndim == 1 else a[:, None] * g[..., None, :]
-    if b.ndim == 1:
-        return a * g[..., None]
-    if b.ndim == 2:  # one product over all leading axes, not one each and a sum
-        return np.asarray(_rows(a).T @ _rows(g))
-    return np.asarray(np.swapaxes(a, -1, -2) @ g)
+def _batched_right(g: Array, y: Array, a: Array, b: Array) -> Array:
+    return np.asarray(np.swapaxes(a, -1, -2) @ g if a.ndim > 1 else a[:, None] * g[..., None, :])
 
 
-def _rows(a: Array) -> Array:
-    """(..., N) as (rows, N); also for N = 0, where -1 would be ambiguous."""
-    return a.reshape(math.prod(a.shape[:-1]), a.shape[-1])
+# Many matrices at a time, and integers, are NumPy's, whose order of sums depends on shapes and memory.
+_batched = Op(np.matmul, (_batched_left, _batched_right))
 
 
-def _linear(x: Array, weight: Array, bias: Array | None = None) -> Array:
-    y = (_rows(x) @ weight.T).reshape(*x.shape[:-1], len(weight))
-    if bias is not None:
-        y += bias
-    return y
+def _matmul(a: Array, b: Array) -> Array:
+    if b.ndim <= 2 and b.dtype in REAL:
+        return products.matmul(a, b)
+    with np.errstate(all="ignore"):
+        return np.asarray(np.matmul(a, b))
+
+
+def _matmul_back(g: Array, wanted: tuple[bool, ...], a: Array, b: Array) -> tuple[Array | None, ...]:
+    return products.matmul_backward(g, wanted, a, b) if b.ndim <= 2 else _batched.gradients(g, wanted, g, (a, b), {})
 
 
 def _scatter(g: Array, y: Array, a: Array, key: Any) -> Array:
@@ -194,11 +201,8 @@ OPS: dict[str, Op] = {
     "cat": Op(lambda *arrays, dim: np.concatenate(arrays, axis=dim), _cat_piece),
     "stack": Op(lambda *arrays, dim: np.stack(arrays, axis=dim), lambda i: lambda g, y, *arrays, dim: np.take(g, i, axis=dim)),
     # With weights.
-    "matmul": Op(np.matmul, (_matmul_left, _matmul_right)),
-    "linear": Op(  # x (..., I), weight (O, I), bias (O,) -> (..., O)
-        _linear,
-        (lambda g, y, x, w, *b: g @ w, lambda g, y, x, w, *b: _rows(g).T @ _rows(x), lambda g, y, x, w, b: _rows(g).sum(axis=0)),
-    ),
+    "matmul": Op(_matmul, Together(_matmul_back)),
+    "linear": Op(products.linear_forward, Together(products.linear_backward)),  # x (..., I), weight (O, I), bias (O,) -> (..., O)
     "embedding": Op(lambda weight, tokens: weight[tokens], (_embedding_rows, _zero)),  # weight (V, D), tokens (...) -> (..., D)
 }
 _COMPARE: dict[str, Callable[..., Any]] = {

@@ -19,7 +19,7 @@ from .checks import what
 from .device import device as Device
 from .dtypes import Array, DType, Scalar, as_dtype, bool_, float32, float64, int64, promote
 from .methods import Methods
-from .ops import OPS, unbroadcast
+from .ops import OPS, Together
 
 Operand: TypeAlias = "Tensor | Scalar"
 _bool: TypeAlias = bool  # the class has methods of these names
@@ -341,17 +341,17 @@ def apply(name: str, *inputs: Tensor, **attrs: Any) -> Tensor:
     """Carry out an operation of the table on tensors of fitting types, and note it on the tape where someone may want it."""
     op = OPS[name]
     arrays = tuple(t.data for t in inputs)
-    with np.errstate(all="ignore"):  # inf and nan are results, as in torch
-        y = Tensor(op.of(*arrays, **attrs))
+    if isinstance(op.pull, Together):  # on the core, which warns of nothing
+        y = Tensor(op.of(*arrays))
+    else:
+        with np.errstate(all="ignore"):  # inf and nan are results, as in torch
+            y = Tensor(op.of(*arrays, **attrs))
     if mode.trace or (mode.grad and op.pull is not None and any(t._requires_grad for t in inputs)):
 
-        def backward(g: Array | None) -> tuple[Array | None, ...]:
-            return tuple(
-                unbroadcast(pull(g, y_data, *arrays, **attrs), t.data) if t._requires_grad and (pull := op.pull_of(i)) is not None else None
-                for i, t in enumerate(inputs)
-            )
+        def backward(g: Array) -> tuple[Array | None, ...]:
+            return op.gradients(g, wanted, y_data, arrays, attrs)
 
-        y_data = y.data
+        wanted, y_data = tuple(t._requires_grad for t in inputs), y.data
         record(name, inputs, (y,), backward, attrs)
     return y
 
