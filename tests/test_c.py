@@ -16,7 +16,7 @@ import gatecell
 import golden
 from conftest import missing, need
 from gatecell import nn
-from gatecell.algebra.model import FloatLayer, FloatModel
+from gatecell.algebra.model import FloatLayer, FloatModel, quantize_input
 from gatecell.algebra.ops import lerp, norm, tanh
 from gatecell.cells import cells, record
 from gatecell.deploy import boards
@@ -140,8 +140,9 @@ def test_run_gives_the_bits_of_q(rng, tmp_path):
     np.testing.assert_array_equal(c.run(x[:, 1]), q(x)[:, 1])
     ql = quantize(Net("gru", 3, 6, last=True), x)
     np.testing.assert_array_equal(export_c(ql, tmp_path, name="last").run(x), ql(x))
-    odd = np.array([[[np.nan, np.inf, -np.inf]] * 3] * 2, np.float32)
-    np.testing.assert_array_equal(c.run(odd), q(odd))
+    odd = np.array([[[np.nan, np.inf, -np.inf]] * 3] * 2, np.float32)  # a device meets NaN; the desktop's door refuses it
+    integers = quantize_input(q.model.scale, q.model.offset, 16, odd)
+    np.testing.assert_array_equal(c.run(odd), q.dequantize_output(q.run(integers)))
 
 
 @pytest.mark.parametrize("cell", cells)

@@ -3,6 +3,8 @@
 Not here: damaged files (test_files.py), what cannot stream (test_graph.py), operations of tensors (test_tensor.py).
 """
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -55,6 +57,21 @@ def with_nan(a):
 def state(**changes):
     """A state_dict for Linear(3, 2), changed."""
     return {k: v for k, v in {"weight": f32(2, 3), "bias": f32(2), **changes}.items() if v is not None}
+
+
+def changed(model, value, dtype=gatecell.float32):
+    """A copy whose input weights have this value at (1, 2)."""
+    model = copy.deepcopy(model).to(dtype)
+    model.weight_ih_l0.data[1, 2] = value
+    return model
+
+
+def quantized(w):
+    return gatecell.quantize(w.gru, f32(9, 1, 3))
+
+
+def export(w, model):
+    return gatecell.export_c(model, w.folder / "out", name="m")
 
 
 def fit(w, x, y, **options):
@@ -185,7 +202,22 @@ ROWS = {
     # From here on: what a model becomes.
     "unknown scheme": (lambda w: gatecell.quantize(w.gru, f32(9, 1, 3), scheme="w7a9"), V, "w8a8", "w7a9"),
     "calibration of other features": (lambda w: gatecell.quantize(w.gru, f32(9, 1, 2)), V, "3", "2"),
-    "NaN in calibration": (lambda w: gatecell.quantize(w.gru, with_nan(f32(9, 1, 3))), V, "finite", "NaN"),
+    "NaN in calibration": (lambda w: gatecell.quantize(w.gru, with_nan(f32(9, 1, 3))), V, "finite", "got nan in feature 2 at step 1"),
+    "infinity in calibration": (lambda w: gatecell.quantize(w.gru, np.full((9, 1, 3), -np.inf)), V, "finite", "-inf in feature 0"),
+    "calibration beyond float32": (lambda w: gatecell.quantize(w.gru, np.full((9, 1, 3), 1e39)), V, "float32", "got 1e+39"),
+    "calibration below float32": (lambda w: gatecell.quantize(w.gru, f32(9, 1, 3) * 1e-40), V, "feature 0 varies by", "float32"),
+    "calibration that overflows": (
+        lambda w: gatecell.quantize(changed(w.gru, 1e308, gatecell.float64), np.full((9, 1, 3), 9.0)), V, "computes inf", "in line",
+    ),
+    "a NaN to quantise": (lambda w: gatecell.quantize(changed(w.gru, np.nan), f32(9, 1, 3)), V, "weight_ih_l0: finite", "nan at (1, 2)"),
+    "an infinity to export": (lambda w: export(w, changed(w.gru, np.inf)), V, "weight_ih_l0: finite", "got inf at (1, 2)"),
+    "a weight beyond float32": (lambda w: export(w, changed(w.gru, 1e39, gatecell.float64)), V, "W of layer 0", "float32", "1e+39"),
+    "a weight beyond integers": (
+        lambda w: gatecell.quantize(changed(w.gru, 1e30), f32(9, 1, 3)), gatecell.Unsupported, "W.r up to 1e+30", "at most 1.31e+05",
+    ),
+    "NaN for an integer model": (lambda w: quantized(w)(with_nan(f32(9, 1, 3))), V, "numbers", "NaN at (1, 0, 2)"),
+    "NaN for its integers": (lambda w: quantized(w).quantize_input(f32(1, 3) * np.nan), V, "numbers", "NaN at (0, 0)"),
+    "NaN for its stream": (lambda w: gatecell.Stream(quantized(w)).step(f32(3) * np.nan), V, "numbers", "NaN at (0, 0)"),
     "text for calibration": (lambda w: gatecell.quantize(w.gru, np.array(["a"])), T, "real", "<U1"),
     "quantise no model": (lambda w: gatecell.quantize("gru", f32(9, 1, 3)), T, "Module", "str"),
     "a C name with a dash": (lambda w: gatecell.export_c(w.gru, w.folder / "out", name="my-model"), V, "my-model"),

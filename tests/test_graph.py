@@ -88,6 +88,16 @@ def test_random_stacks(case, batch, steps, seed):
         np.testing.assert_allclose(forward(graph, x), y, rtol=0, atol=budgets.STEP_GRAPH * max(1, np.abs(y).max()))
 
 
+def test_a_weight_that_is_no_number_changes_no_graph():
+    """A run that diverged can still be saved and looked at."""
+    net = nn.Sequential(nn.Linear(3, 2), nn.Tanh())
+    want = trace(net)
+    net[0].weight.data[0, 1] = np.nan
+    assert [(s.op, s.inputs) for s in trace(net).steps] == [(s.op, s.inputs) for s in want.steps]
+    y = gc.Stream(net).step(np.ones(3))
+    np.testing.assert_array_equal(np.isnan(y), [True, False])
+
+
 def test_parameters_have_the_names_of_the_state_dict_and_are_copies():
     model = NETWORKS["forecaster"].make()
     graph = trace(model)

@@ -18,7 +18,7 @@ import textbook
 from gatecell import nn
 from gatecell.algebra.integer import INT32, OPERATIONS, IntegerProgram, Vector, prove
 from gatecell.algebra.lower import Given, lower
-from gatecell.algebra.model import FloatLayer, FloatModel
+from gatecell.algebra.model import FloatLayer, FloatModel, quantize_input
 from gatecell.algebra.ops import exp, lerp, sigmoid, tanh
 from gatecell.algebra.source import lines
 from gatecell.algebra.table import sigmoid_q, table, tanh_q
@@ -37,6 +37,13 @@ SIZES = [(3, 5), (1, 1), (13, 50)]
 def seeded():
     """Nets have the same weights in every run."""
     gatecell.manual_seed(0)
+
+
+class First(nn.Module):
+    """Of a recurrent layer's results the output."""
+
+    def forward(self, pair):
+        return pair[0]
 
 
 class Net(nn.Module):
@@ -319,8 +326,21 @@ def test_the_input_is_rounded_as_the_document_says(rng):
     q = quantize(nn.GRU(2, 3), series(rng, 2), input_bits=8)
     x = np.array([[np.nan, np.inf], [-np.inf, 1e30], [0, 2.5]], np.float32)
     want = textbook.integer_input(x, q.model.scale, q.model.offset, 127)
-    np.testing.assert_array_equal(q.quantize_input(x), want)
+    np.testing.assert_array_equal(quantize_input(q.model.scale, q.model.offset, 8, x), want)
+    np.testing.assert_array_equal(q.quantize_input(x[1:]), want[1:])
     assert want[0].tolist() == [-127, 127]
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("cell", cells)
+@pytest.mark.parametrize("seen", [(30, 0.0), (1, 2.0), (30, -7.5)], ids=["zeros", "one step", "a constant"])
+def test_calibration_that_says_little(cell, scheme, seen):
+    """What was seen comes out right, zeros as zeros; what was not is some finite number."""
+    x = np.full((seen[0], 1, 3), seen[1])
+    for net in (Net(cell, 3, 5), nn.Sequential(nn.Recurrent(cell, 3, 5, bias=False), First(), nn.Linear(5, 2, bias=False))):
+        q, want = quantize(net, x, scheme), net(x).numpy()
+        assert abs(q(x) - want).max() <= budgets.QUANTISED_STILL * abs(want).max()
+        assert np.isfinite(q(np.linspace(-1e3, 1e3, 60).reshape(20, 1, 3))).all()
 
 
 # --- bad input ------------------------------------------------------------------------------------------------------
@@ -336,7 +356,7 @@ def test_bad_input_is_refused_with_words(rng):
         (TypeError, "Module wanted, got str", lambda: quantize("net", x)),
         (ValueError, "8 or 16, got 12", lambda: quantize(net, x, input_bits=12)),
         (ValueError, r"3 features .* got shape \(300, 1, 2\)", lambda: quantize(net, x[..., :2])),
-        (ValueError, "got NaN", lambda: quantize(net, np.where(x > 100, np.nan, x))),
+        (ValueError, "got nan", lambda: quantize(net, np.where(x > 100, np.nan, x))),
         (TypeError, "real numbers", lambda: quantize(net, x.astype(str))),
         (ValueError, "at least one step", lambda: quantize(net, x[:0])),
         (ValueError, "3 features", lambda: quantize(net, x)(x[..., :2])),

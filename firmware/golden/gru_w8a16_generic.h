@@ -38,6 +38,7 @@ void gru_w8a16_generic_step(gru_w8a16_generic_state *s, const gru_w8a16_generic_
 /* 0 when this device computes the bits that the desktop computed; else the number of the first step that differs. */
 int gru_w8a16_generic_selftest(void);
 
+/* To the nearest integers, and back. What lies beyond their range goes to its ends, a NaN to the lower one. */
 void gru_w8a16_generic_quantize_input(const float *values, gru_w8a16_generic_input_t *x);
 void gru_w8a16_generic_dequantize_output(const gru_w8a16_generic_output_t *y, float *results);
 

@@ -39,6 +39,7 @@ void lstm_float_step(lstm_float_state *s, const lstm_float_input_t *x, lstm_floa
 /* 0 when this device computes the bits that the desktop computed; else the number of the first step that differs. */
 int lstm_float_selftest(void);
 
+/* Copies: this model reads and gives floats as they are. */
 void lstm_float_quantize_input(const float *values, lstm_float_input_t *x);
 void lstm_float_dequantize_output(const lstm_float_output_t *y, float *results);
 

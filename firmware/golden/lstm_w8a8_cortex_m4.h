@@ -39,6 +39,7 @@ void lstm_w8a8_cortex_m4_step(lstm_w8a8_cortex_m4_state *s, const lstm_w8a8_cort
 /* 0 when this device computes the bits that the desktop computed; else the number of the first step that differs. */
 int lstm_w8a8_cortex_m4_selftest(void);
 
+/* To the nearest integers, and back. What lies beyond their range goes to its ends, a NaN to the lower one. */
 void lstm_w8a8_cortex_m4_quantize_input(const float *values, lstm_w8a8_cortex_m4_input_t *x);
 void lstm_w8a8_cortex_m4_dequantize_output(const lstm_w8a8_cortex_m4_output_t *y, float *results);
 

@@ -39,6 +39,7 @@ void lstm_w8a8_generic_step(lstm_w8a8_generic_state *s, const lstm_w8a8_generic_
 /* 0 when this device computes the bits that the desktop computed; else the number of the first step that differs. */
 int lstm_w8a8_generic_selftest(void);
 
+/* To the nearest integers, and back. What lies beyond their range goes to its ends, a NaN to the lower one. */
 void lstm_w8a8_generic_quantize_input(const float *values, lstm_w8a8_generic_input_t *x);
 void lstm_w8a8_generic_dequantize_output(const lstm_w8a8_generic_output_t *y, float *results);
 

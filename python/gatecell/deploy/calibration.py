@@ -31,7 +31,7 @@ class Seen:
 
 
 def run(layer: FloatLayer, x: Array) -> Seen:
-    """One layer over x (T, B, I) in float64, from states of 0."""
+    """One layer over x (T, B, I) in float64, from states of 0.  ValueError: a value that is not finite, with its line of the page."""
     p = layer.program
     matrices = {name: layer.matrix(name)[0].astype(np.float64).T for name in p.weights}
     biases = {name: 0.0 if (b := layer.matrix(name)[1]) is None else b.astype(np.float64) for name in p.weights}
@@ -47,10 +47,10 @@ def run(layer: FloatLayer, x: Array) -> Seen:
     for t in range(steps):
         env[p.x] = x[t]
         for n in nodes:
-            if n.op == "product":
-                env[n] = env[n.args[0]] @ matrices[n.attr[0]] + biases[n.attr[0]]
-            else:
-                with np.errstate(over="ignore"):  # exp of a gate that is wide open
+            with np.errstate(over="ignore", invalid="ignore"):  # exp of a gate that is wide open; and what is refused below
+                if n.op == "product":
+                    env[n] = env[n.args[0]] @ matrices[n.attr[0]] + biases[n.attr[0]]
+                else:
                     env[n] = OPS[n.op].of(*(env[a] for a in n.args))
             peak[n] = np.maximum(peak[n], np.abs(env[n]))
         for n, values in over.items():
@@ -60,7 +60,11 @@ def run(layer: FloatLayer, x: Array) -> Seen:
     over |= {p.x: x} if p.x in wanted else {}
     flat = {n: np.asarray(v, np.float64).reshape(-1, v.shape[-1]) for n, v in over.items()}
     peak[p.x] = x
-    return Seen({n: float(np.max(np.abs(v))) for n, v in peak.items()}, flat, output)
+    largest = {n: float(np.max(np.abs(v))) for n, v in peak.items()}
+    beyond = next((n for n in p.nodes if not np.isfinite(largest[n])), None)
+    if beyond is not None:
+        raise ValueError(f"{p.name} computes {largest[beyond]} from this calibration data{layer.lines().where(beyond)}")
+    return Seen(largest, flat, output)
 
 
 def observe(model: FloatModel, x: Array) -> list[Seen]:

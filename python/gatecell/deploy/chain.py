@@ -102,7 +102,15 @@ def fold_in(cell: Cell, weights: dict[str, Array], scale: Array, shift: Array) -
 
 
 def float_model(graph: StepGraph) -> FloatModel:
-    """The chain of a step graph.  Unsupported: no chain of recurrences, linear layers and activations; the message names the line."""
+    """The chain of a step graph.
+
+    ValueError: a parameter that is not finite.  Unsupported: no chain of recurrences, linear layers and activations; the message names the
+    line.
+    """
+    for name, p in graph.parameters.items():
+        if len(bad := np.argwhere(~np.isfinite(p))):
+            first = tuple(bad[0].tolist())
+            raise ValueError(f"parameter {name}: finite numbers wanted, got {p[first]} at {first}")
     if graph.input.kind != "real":
         raise Unsupported("tokens as input have no form on a chip yet: wanted a model of real numbers")
     started = [s for s in graph.states if s.start is not None]

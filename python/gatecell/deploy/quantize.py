@@ -25,7 +25,8 @@ def quantize(model: Module | StepGraph, calibration: Any, scheme: str = "w8a8", 
     calibration: real numbers as the model meets them in use, in its layout or without the batch axis; a few thousand steps do.
     scheme: "w8a8" or "w8a16", bits of weights and of what enters a recurrent layer's products.
     input_bits: 8 or 16, of the model's own input; 16 where nothing is said: a sensor's last bits are worth more than they cost.
-    TypeError, ValueError: another type, shape, scheme; NaN or infinities.  Unsupported: a model without an integer form, and why.
+    TypeError, ValueError: another type, shape, scheme; NaN or infinities in the data or the model; features that vary by less than
+    float32 can tell.  Unsupported: a model without an integer form, and why; weights too large for one.
     """
     activation_bits(scheme)
     if input_bits is None:
@@ -40,8 +41,11 @@ def quantize(model: Module | StepGraph, calibration: Any, scheme: str = "w8a8", 
     if a.dtype.kind not in "fiub":
         raise TypeError(f"calibration: real numbers wanted, got {a.dtype}")
     x, _ = timed(graph.input, a)
-    if not np.isfinite(x).all():
-        raise ValueError("calibration: finite numbers wanted, got NaN or infinity")
+    with np.errstate(over="ignore"):
+        beyond = np.argwhere(~np.isfinite(x.astype(np.float32)))
+    if len(beyond):
+        step, row, feature = beyond[0].tolist()
+        raise ValueError(f"calibration: finite numbers of float32 wanted, got {x[step, row, feature]} in feature {feature} at step {step}")
     return QuantizedModel(quantize_model(chain, streams(x), scheme, input_bits), graph.input, graph.output)
 
 

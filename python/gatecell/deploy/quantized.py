@@ -36,7 +36,7 @@ class QuantizedModel:
     def __call__(self, x: Any) -> Array:
         """x: real numbers in the model's layout, or without its batch axis -> float32, laid out as the model's output.
 
-        TypeError: no real numbers; ValueError: a wrong shape.
+        TypeError: no real numbers; ValueError: a wrong shape, NaN.
         """
         y = self.run(self.quantize_input(x))
         return self.dequantize_output(y)
@@ -69,12 +69,17 @@ class QuantizedModel:
         return self.model.scheme
 
     def quantize_input(self, x: Any) -> Array:
-        """Real numbers (..., I) to the integers that the model reads."""
+        """Real numbers (..., I) to the integers that the model reads; what lies beyond their range, infinities too, to its ends.
+
+        TypeError: no real numbers; ValueError: a wrong shape, NaN (a device takes it for the lower end).
+        """
         a = np.asarray(getattr(x, "data", x) if not isinstance(x, np.ndarray) else x)
         if a.dtype.kind not in "fiub":
             raise TypeError(f"x: real numbers wanted, got {a.dtype}")
         if self.model.inputs > 1 and (a.ndim == 0 or a.shape[-1] != self.model.inputs):
             raise ValueError(f"x: {self.model.inputs} features wanted in the last dimension, got shape {a.shape}")
+        if a.dtype.kind == "f" and len(holes := np.argwhere(np.isnan(a))):
+            raise ValueError(f"x: numbers wanted, got NaN at {tuple(holes[0].tolist())}")
         return quantize_input(self.model.scale, self.model.offset, self.model.input_bits, a)
 
     def dequantize_output(self, y: Array) -> Array:

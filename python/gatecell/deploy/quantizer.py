@@ -13,12 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..algebra.graph import Node
-from ..algebra.integer import INT16, VIEW, Accumulator, IntegerProgram, Source, Vector
+from ..algebra.integer import FRACTIONS, INT16, VIEW, Accumulator, IntegerProgram, Source, Vector
 from ..algebra.lower import HEADROOM, Given, lower
 from ..algebra.model import SCHEMES, FloatLayer, FloatModel, IntegerLayer, IntegerModel, check
 from ..errors import Unsupported
 from .calibration import Seen, observe
-from .rounding import Matrix, round_accumulator
+from .rounding import REACH, Matrix, round_accumulator
 
 Array = NDArray[Any]
 PLANNED = ("w4a8", "w4a16")
@@ -46,6 +46,8 @@ def quantize_model(model: FloatModel, x: Array, scheme: str, input_bits: int) ->
     span = np.where(hi > lo, hi - lo, np.maximum(np.abs(hi), 1.0))
     offset = ((hi + lo) / 2).astype(np.float32)
     scale = (HEADROOM * span / 2 / top).astype(np.float32)
+    if len(narrow := np.flatnonzero(scale < np.finfo(np.float32).tiny)):
+        raise ValueError(f"calibration: feature {narrow[0]} varies by {span[narrow[0]]:.3g}, too little for float32")
     # A standardised input z = (scale q + offset - mean) / std: in the first layer's products, q counts and the rest is bias.
     step, zero = scale.astype(np.float64) / model.std, (offset - model.mean) / model.std
     layers: list[IntegerLayer] = []
@@ -70,18 +72,22 @@ def integer_layer(
     head = last and not layer.recurrent and layer.width <= HEAD
     weights = {f: np.zeros(layer.weights[f].shape, np.int16 if head else np.int8) for f in layer.program.families}
     blank = IntegerLayer(program, layer.sizes, weights, {}, {}, {k: v for k, (_, v) in params.items()})
-    fractions = {a.name: np.full(layer.sizes[axis], program.vectors[a.name].frac) for a, axis in program.accumulators}
     out = np.full(layer.width, program.vectors[program.output].frac)
-    if last and (direct := written_by_accumulator(program)):
-        out = fractions[direct] = row_fractions(seen.output)
+    direct = written_by_accumulator(program) if last else ""
     done: dict[str, Accumulator] = {}
     m: dict[str, Array] = {}
     b: dict[str, Array] = {}
-    for a, _ in program.accumulators:
+    for a, axis in program.accumulators:
         matrices, means, arguments = zip(*(source(layer, seen, program, s, raw, 32767 if head else VIEW) for s in a.sources), strict=True)
+        bias = np.sum(means, axis=0)
+        reach = np.abs(bias) + np.sum([each.argument * np.abs(each.w).sum(1) for each in matrices], axis=0)
+        fraction = np.full(layer.sizes[axis], program.vectors[a.name].frac)
+        if a.name == direct:
+            out = fraction = row_fractions(seen.output, reach)
+        check_reach(layer, a, bias, reach, fraction)
         stacked = np.concatenate([*arguments, np.ones((len(arguments[0]), 1))], axis=1)
         moments = stacked.T @ stacked / len(stacked)
-        r = round_accumulator(list(matrices), np.sum(means, axis=0), fractions[a.name], moments, f"{layer.program.name}: {a.name}")
+        r = round_accumulator(list(matrices), bias, fraction, moments, f"{layer.program.name}: {a.name}")
         for s, w in zip(a.sources, r.w, strict=True):
             blank.matrix(s.weight)[:] = w
         done[a.name] = Accumulator(a.name, tuple(dataclasses.replace(s, shift=k) for s, k in zip(a.sources, r.shifts, strict=True)), r.sh)
@@ -108,6 +114,18 @@ def source(
     return Matrix(w * step, top, VIEW if s.view else max(-v.lo, v.hi)), add, values / step
 
 
+def check_reach(layer: FloatLayer, a: Accumulator, bias: Array, reach: Array, fraction: Array) -> None:
+    """Unsupported: a row whose sum, up to `reach` with its arguments at their largest, leaves int32 at the coarsest multiplier's step."""
+    most = REACH * np.exp2(-fraction.astype(np.float64))
+    if (reach > most).any():
+        row = int(np.argmax(reach / most))
+        sizes = [f"weights {s.weight} up to {np.abs(layer.matrix(s.weight)[0]).max():.3g}" for s in a.sources]
+        raise Unsupported(
+            f"{layer.program.name}: {', '.join(sizes)} and a bias of {bias[row]:.3g} can take the sum {a.name} to {reach[row]:.3g}; "
+            f"at most {most[row]:.3g} fits its integers"
+        )
+
+
 def argument_of(layer: FloatLayer, product: Node) -> str:
     """The vector that a product multiplies, by name; "" where it is a value of the step."""
     n = product.args[0]
@@ -125,10 +143,14 @@ def written_by_accumulator(program: IntegerProgram) -> str:
     return ""
 
 
-def row_fractions(output: Array) -> Array:
-    """(T, B, O) -> (O,): the finest fraction at which each output, and a quarter more, is an int16."""
-    peak = np.maximum(HEADROOM * np.abs(output).max(axis=(0, 1)), 2.0**-40)
-    fraction: Array = np.clip(np.floor(np.log2(32767 / peak)), -40, 40)
+def row_fractions(output: Array, reach: Array) -> Array:
+    """(T, B, O) -> (O,): the finest fraction at which each output, and a quarter more, is an int16, and its sum, up to `reach`, fits.
+
+    An output that is always 0 tells nothing: it gets room for 1.
+    """
+    peak = np.abs(output).max(axis=(0, 1))
+    step = np.maximum(HEADROOM * np.where(peak == 0, 1.0, peak) / 32767, reach / REACH)
+    fraction: Array = np.clip(np.floor(-np.log2(step)), FRACTIONS[0], 40)
     return fraction
 
 

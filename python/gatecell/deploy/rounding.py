@@ -18,6 +18,8 @@ from ..errors import Unsupported
 
 Array = NDArray[Any]
 LIMIT = 2**31 - 1
+REACH = LIMIT * 32767 * 2.0**-17
+"""Largest sum that an accumulator can stand for, in steps of its result: of these, its own step is 32767 / 2^17 at most."""
 SCALES = tuple(1 + k / 50 for k in range(1, 16))
 DAMPING = 1e-5
 """Added to the moments' diagonal, of its mean: directions that calibration hardly saw are not relied upon."""
