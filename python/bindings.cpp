@@ -89,6 +89,14 @@ struct Plan {
   }
 };
 
+using Lengths = py::array_t<int64_t, py::array::c_style>;
+
+const int64_t *lengths_of(const std::optional<Lengths> &lengths, int64_t B) {
+  if (!lengths) return nullptr;
+  if (lengths->ndim() != 1 || lengths->shape(0) != B) throw py::value_error("a run wants one length for every row");
+  return lengths->data();
+}
+
 // How much of an array a run touches: slots beside T, and elements of a row.
 struct Extent {
   int64_t slots, units;
@@ -134,17 +142,20 @@ struct Layer {
     return placed;
   }
 
-  void run(int64_t T, int64_t B, const std::vector<std::optional<Placed>> &arrays, const std::vector<Extent> &extents, int threads) const {
+  void run(int64_t T, int64_t B, const std::vector<std::optional<Placed>> &arrays, const std::vector<Extent> &extents, int threads,
+           const std::optional<Lengths> &lengths, bool late) const {
     const std::vector<gatecell_array> placed = table(T, B, arrays, extents);
+    const int64_t *of = lengths_of(lengths, B);
     py::gil_scoped_release free;
-    const gatecell_status status = gatecell_layer_run(layer.get(), T, B, placed.data(), threads);
+    const gatecell_status status = gatecell_layer_run_lengths(layer.get(), T, B, placed.data(), of, late, threads);
     py::gil_scoped_acquire hold;
     check(status);
   }
 };
 
 void outer(int64_t T, int64_t B, const std::vector<Placed> &gradients, int64_t N, const Placed &argument, int64_t M,
-           const std::vector<py::array> &out, const std::vector<std::optional<py::array>> &sums, int threads) {
+           const std::vector<py::array> &out, const std::vector<std::optional<py::array>> &sums, int threads,
+           const std::optional<Lengths> &lengths, bool late) {
   const gatecell_type type = type_of(std::get<0>(argument));
   if (gradients.empty() || out.size() != gradients.size() || sums.size() != gradients.size())
     throw py::value_error("outer wants a place for every gradient");
@@ -166,9 +177,10 @@ void outer(int64_t T, int64_t B, const std::vector<Placed> &gradients, int64_t N
   const gatecell_array a = place(argument, type, 0, T, B, M);
   const bool any = std::any_of(s.begin(), s.end(), [](void *p) { return p != nullptr; });
   const int64_t row = N > 1 ? out[0].strides(0) / out[0].itemsize() : M;
+  const int64_t *of = lengths_of(lengths, B);
   py::gil_scoped_release free;
-  const gatecell_status status =
-      gatecell_outer(type, T, B, static_cast<int64_t>(g.size()), g.data(), N, &a, M, o.data(), row, any ? s.data() : nullptr, threads);
+  const gatecell_status status = gatecell_outer(type, T, B, static_cast<int64_t>(g.size()), g.data(), N, &a, M, o.data(), row,
+                                                any ? s.data() : nullptr, of, late, threads);
   py::gil_scoped_acquire hold;
   check(status);
 }
@@ -298,7 +310,8 @@ PYBIND11_MODULE(_core, m) {
   m.def("peak", &gatecell_peak, py::call_guard<py::gil_scoped_release>());
   m.def("empty", &empty, py::arg("shape"), py::arg("dtype"));
   m.def("function", &function, py::arg("name"), py::arg("x"));
-  m.def("outer", &outer);
+  m.def("outer", &outer, py::arg("T"), py::arg("B"), py::arg("gradients"), py::arg("N"), py::arg("argument"), py::arg("M"), py::arg("out"),
+        py::arg("sums"), py::arg("threads"), py::arg("lengths") = py::none(), py::arg("late") = false);
   m.attr("functions") = py::capsule(&FUNCTIONS, GATECELL_FUNCTIONS);
   py::class_<Extent>(m, "Extent").def(py::init<int64_t, int64_t>());
   py::class_<Plan, std::shared_ptr<Plan>>(m, "Plan")
@@ -315,7 +328,8 @@ PYBIND11_MODULE(_core, m) {
       .def(py::init<std::shared_ptr<Plan>, const std::vector<int64_t> &,
                     const std::vector<std::pair<py::array, std::optional<py::array>>> &, int64_t, bool>(),
            py::arg("plan"), py::arg("sizes"), py::arg("weights"), py::arg("rows"), py::arg("interpret"))
-      .def("run", &Layer::run)
+      .def("run", &Layer::run, py::arg("T"), py::arg("B"), py::arg("arrays"), py::arg("extents"), py::arg("threads"),
+           py::arg("lengths") = py::none(), py::arg("late") = false)
       // For runs without Python: the layer as gatecell_layer, and a checked table as an array of gatecell_array.
       .def_property_readonly("lent",
                              [](const py::object &self) { return lend(self.cast<const Layer &>().layer.get(), "gatecell_layer", self); })

@@ -14,7 +14,7 @@ import gatecell
 import pages
 from gatecell import _core, cells, nn
 from gatecell.cells import reference
-from gatecell.tensor import engine
+from gatecell.tensor import bptt, engine
 
 every = pytest.mark.parametrize("cell", pages.EVERY, ids=lambda c: c.name)
 # Around the width of the vectors and tiles, for the batch and for the units.
@@ -30,8 +30,8 @@ def cast(values, dtype):
 
 def both_ways(cell, w, x, start, dy, dlast, reverse, **options):
     layer = engine.Layer(cell, w, sizes_of(cell, x, start), **options)
-    y, last, saved = engine.forward(layer, x, start, reverse=reverse, training=True)
-    return y, last, engine.backward(saved, x, dy, dlast)
+    y, last, saved = bptt.forward(layer, x, start, reverse=reverse, training=True)
+    return y, last, bptt.backward(saved, x, dy, dlast)
 
 
 def sizes_of(cell, x, start):
@@ -77,7 +77,7 @@ def test_core_is_the_reference(cell, shape, bias, reverse, seed):
         y2, last2, grads2 = both_ways(cell, *given_, interpret=True)
         assert np.array_equal(y, y2) and same(last, last2) and same(grads, grads2)
         layer = engine.Layer(cell, given_[0], sizes_of(cell, x, start))
-        y3, last3, _ = engine.forward(layer, given_[1], given_[2], reverse=reverse)
+        y3, last3, _ = bptt.forward(layer, given_[1], given_[2], reverse=reverse)
         assert np.array_equal(y, y3) and same(last, last3)
 
 
@@ -95,12 +95,12 @@ def test_a_row_is_the_same_alone_and_in_any_batch_and_chunk(cell, rng):
     w, x, start = pages.draw(cell, rng, T, 19, sizes, scale=0.2)
     w, x, start = cast(w, np.float32), x.astype(np.float32), cast(start, np.float32)
     layer = engine.Layer(cell, w, sizes)
-    y, last, _ = engine.forward(layer, x, start)
+    y, last, _ = bptt.forward(layer, x, start)
     for rows in (slice(0, 1), slice(3, 5), slice(4, 11)):
-        part, end, _ = engine.forward(layer, x[:, rows], {s: v[rows] for s, v in start.items()})
+        part, end, _ = bptt.forward(layer, x[:, rows], {s: v[rows] for s, v in start.items()})
         assert np.array_equal(part, y[:, rows]) and all(np.array_equal(end[s], last[s][rows]) for s in end)
-    middle, state, _ = engine.forward(layer, x[:4], start)
-    rest, end, _ = engine.forward(layer, x[4:], state)
+    middle, state, _ = bptt.forward(layer, x[:4], start)
+    rest, end, _ = bptt.forward(layer, x[4:], state)
     assert np.array_equal(np.concatenate([middle, rest]), y) and same(end, last)
 
 
@@ -168,15 +168,15 @@ PROGRAM = """
 import hashlib, sys
 import numpy as np
 import gatecell, pages
-from gatecell.tensor import engine
+from gatecell.tensor import bptt, engine
 digest = hashlib.sha256()
 for cell in pages.EVERY:
     rng = np.random.default_rng(5)
     w, x, start = pages.draw(cell, rng, 6, 7, {"I": 5, "H": 35, "M": 9}, scale=0.2)
     w, x, start = ({k: v.astype(np.float32) for k, v in a.items()} if isinstance(a, dict) else a.astype(np.float32) for a in (w, x, start))
     layer = engine.Layer(cell, w, {"I": 5, "H": 35, "M": 9})
-    y, last, saved = engine.forward(layer, x, start, training=True)
-    grads = engine.backward(saved, x, y, last)
+    y, last, saved = bptt.forward(layer, x, start, training=True)
+    grads = bptt.backward(saved, x, y, last)
     exact = [{k: v.astype(float) for k, v in a.items()} if isinstance(a, dict) else a.astype(float) for a in (w, x, start)]
     want = pages.run_textbook(cell, *exact)
     assert abs(y - want[cell.states[0]]).max() < float(sys.argv[1]), cell.name
@@ -315,22 +315,36 @@ def test_backward_again_with_retain_graph(cell, rng):
 @pytest.mark.parametrize("bidirectional", [False, True])
 @pytest.mark.parametrize("cell", cells.values(), ids=lambda c: c.name)
 def test_lengths_are_each_row_alone(cell, bidirectional, rng):
-    """Output, last states and gradients: the bits of a row run alone; zeros beyond its length."""
+    """Output, last states and gradients: the bits of a row run alone; zeros beyond its length, whatever the input there is."""
     T, B, lengths = 9, 7, np.array([3, 9, 1, 3, 9, 5, 2])
     m = nn.Recurrent(cell.name, 4, 19, num_layers=2, bidirectional=bidirectional)
-    x = gatecell.tensor(rng.normal(size=(T, B, 4)).astype(np.float32), requires_grad=True)
-    y, last = m(x, lengths=lengths)
+    values = rng.normal(size=(T, B, 4)).astype(np.float32)
+    values[np.arange(T)[:, None] >= lengths] = np.nan
+    x = gatecell.tensor(values, requires_grad=True)
+    start = [gatecell.tensor(rng.normal(size=(2 + 2 * bidirectional, B, 19)).astype(np.float32), requires_grad=True) for _ in cell.states]
+    hx = tuple(start) if len(start) > 1 else start[0]
+    with gatecell.no_grad():
+        inferred = m(x, hx, lengths=lengths)[0]
+    y, last = m(x, hx, lengths=lengths)
+    assert np.array_equal(inferred.data, y.data)
     dy = rng.normal(size=y.shape).astype(np.float32)
     (y * gatecell.tensor(dy)).sum().backward()
+    together = [np.array(p.grad) for p in m.parameters()]
+    m.zero_grad()
     last = last if isinstance(last, tuple) else (last,)
     for b, n in enumerate(lengths):
         alone = gatecell.tensor(x.data[:n, b : b + 1], requires_grad=True)
-        want, ends = m(alone)
+        begin = [gatecell.tensor(s.data[:, b : b + 1], requires_grad=True) for s in start]
+        want, ends = m(alone, tuple(begin) if len(begin) > 1 else begin[0])
         (want * gatecell.tensor(dy[:n, b : b + 1])).sum().backward()
         assert np.array_equal(y.data[:n, b], want.data[:, 0]) and not y.data[n:, b].any()
         for a, e in zip(last, ends if isinstance(ends, tuple) else (ends,), strict=True):
             assert np.array_equal(a.data[:, b], e.data[:, 0])
         assert np.array_equal(np.asarray(x.grad)[:n, b], np.asarray(alone.grad)[:, 0]) and not np.asarray(x.grad)[n:, b].any()
+        for s, a in zip(start, begin, strict=True):
+            assert np.array_equal(np.asarray(s.grad)[:, b], np.asarray(a.grad)[:, 0])
+    for got, p in zip(together, m.parameters(), strict=True):
+        assert np.abs(got - p.grad.data).max() <= budgets.CORE_GRADIENT * max(1, np.abs(got).max())
 
 
 def test_large_arrays_are_reused_and_bounded():

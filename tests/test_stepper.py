@@ -15,7 +15,7 @@ import gatecell
 from conftest import missing, need
 from gatecell import nn
 from gatecell.deploy.stepper import Stepper
-from gatecell.tensor import engine
+from gatecell.tensor import bptt, engine
 
 PACKAGE = Path(gatecell.__file__).parent
 
@@ -34,7 +34,7 @@ def test_steps_are_the_sequences_bits(name, batch, inputs, units, dtype, rng):
     layer = layer_of(cell, inputs, units, rng, dtype)
     x = rng.normal(size=(7, batch, inputs)).astype(dtype)
     start = {s: rng.normal(size=(batch, units)).astype(dtype) for s in cell.states}
-    want, last, _ = engine.forward(layer, x, start)
+    want, last, _ = bptt.forward(layer, x, start)
     stepper = Stepper(layer, batch)
     for s, a in stepper.state.items():
         assert not a.any()

@@ -4,7 +4,9 @@
 #include <cstdlib>
 #include <functional>
 #include <new>
+#include <numeric>
 #include <string>
+#include <vector>
 
 #include "dispatch.hpp"
 #include "integer.hpp"
@@ -39,6 +41,9 @@ thread_local Scratch scratch;
 
 int64_t up(int64_t n) { return (n + GATECELL_PAD - 1) / GATECELL_PAD * GATECELL_PAD; }
 int64_t size_of(gatecell_type type) { return type == GATECELL_FLOAT32 ? 4 : 8; }
+bool good(const int64_t *lengths, int64_t T, int64_t B) {
+  return !lengths || std::all_of(lengths, lengths + B, [T](int64_t n) { return 0 <= n && n <= T; });
+}
 bool is_type(gatecell_type type) { return type == GATECELL_FLOAT32 || type == GATECELL_FLOAT64; }
 
 }  // namespace
@@ -66,22 +71,26 @@ int64_t integer_bytes(const IntRun &job) {
   return halves * 2 + tile * 4 + 64;
 }
 
+// What Runner takes, each piece rounded up to a cache line.
 int64_t scratch_bytes(const gatecell_layer &layer, int64_t rows) {
-  int64_t own = 0, tile = 0;
+  const auto piece = [](int64_t bytes) { return (bytes + 63) / 64 * 64; };
+  const int64_t size = size_of(layer.type), pointer = sizeof(void *);
+  const auto arrays = static_cast<int64_t>(layer.plan->arrays.size());
+  int64_t own = piece(arrays * pointer) + arrays * piece(rows * pointer), tile = 0;
   for (const ArrayInfo &a : layer.plan->arrays) {
-    if (a.kind == Kind::buffer) own += rows * up(layer.sizes[static_cast<size_t>(a.axis)]);
-    if (a.kind == Kind::row) own += up(rows);
+    if (a.kind == Kind::buffer) own += piece(rows * up(layer.sizes[static_cast<size_t>(a.axis)]) * size);
+    if (a.kind == Kind::row) own += piece(rows * size);
   }
   for (size_t s = 0; s < layer.loops.size(); s++)
     for (size_t l = 0; l < layer.loops[s].size(); l++) {
       const Loop &loop = layer.plan->passes[s].loops[l];
-      const int64_t width = std::max(layer.loops[s][l].panel, TILE_VECTORS) * 16;
+      const int64_t width = std::max(layer.loops[s][l].panel, TILE_VECTORS) * 16, table = piece(TILE_ROWS * pointer);
       const auto tiles = static_cast<int64_t>(loop.arrays.size()) + loop.accumulators + loop.temporaries;
-      // Behind the tiles, the vectors of their sums: four words each, eight vectors in 16 units at most.
-      const int64_t columns = static_cast<int64_t>(loop.terms.size()) * width / 2;
-      tile = std::max(tile, (tiles * TILE_ROWS + static_cast<int64_t>(loop.scalars.size())) * width + columns * 32 / size_of(layer.type));
+      const int64_t columns = static_cast<int64_t>(loop.terms.size()) * width / 4;  // vectors of four units at least, two in float64
+      tile = std::max(tile, tiles * (table + TILE_ROWS * width * size) +
+                                static_cast<int64_t>(loop.scalars.size()) * (table + width * size) + piece(columns * 2 * 32));
     }
-  return (own + tile + 64) * size_of(layer.type);
+  return own + tile;
 }
 
 int64_t outer_bytes(const Outer &job, gatecell_type type) {
@@ -100,7 +109,12 @@ const char *gatecell_cpu(void) {
   return k ? k->name : nullptr;
 }
 
-gatecell_status gatecell_layer_run(const gatecell_layer *layer, int64_t T, int64_t B, const gatecell_array *arrays, int32_t threads) try {
+gatecell_status gatecell_layer_run(const gatecell_layer *layer, int64_t T, int64_t B, const gatecell_array *arrays, int32_t threads) {
+  return gatecell_layer_run_lengths(layer, T, B, arrays, nullptr, 0, threads);
+}
+
+gatecell_status gatecell_layer_run_lengths(const gatecell_layer *layer, int64_t T, int64_t B, const gatecell_array *arrays,
+                                           const int64_t *lengths, int32_t late, int32_t threads) try {
   if (!layer || !arrays || T < 0 || B < 0 || threads < 1)
     return fail(GATECELL_BAD_ARGUMENT, "a run wants a layer, its arrays, T, B >= 0 and threads >= 1");
   for (size_t a = 0; a < layer->plan->arrays.size(); a++) {
@@ -108,6 +122,7 @@ gatecell_status gatecell_layer_run(const gatecell_layer *layer, int64_t T, int64
     if (kind != Kind::buffer && kind != Kind::row && !arrays[a].data)
       return fail(GATECELL_BAD_ARGUMENT, "a run wants every array of its plan, got a null pointer");
   }
+  if (!good(lengths, T, B)) return fail(GATECELL_BAD_ARGUMENT, "a run wants lengths of 0 to T");
   const Kernels *k = kernels();
   if (!k) return GATECELL_NO_CPU;
   if (T == 0 || B == 0) return GATECELL_OK;
@@ -116,16 +131,27 @@ gatecell_status gatecell_layer_run(const gatecell_layer *layer, int64_t T, int64
     for (const PackedLoop &l : pass)
       for (const Group &g : l.groups)
         work += static_cast<double>(g.depth * static_cast<int64_t>(g.columns.size()) * l.vectors * GATECELL_PAD);
-  const int32_t shares = shares_for(threads, (B + TILE_ROWS - 1) / TILE_ROWS, work * static_cast<double>(T) * static_cast<double>(B));
+  const double steps = lengths ? std::accumulate(lengths, lengths + B, 0.0) : static_cast<double>(T) * static_cast<double>(B);
+  const int32_t shares = shares_for(threads, (B + TILE_ROWS - 1) / TILE_ROWS, work * steps);
+  std::vector<int64_t> order;  // share by share, in each the longest first; the longest go to the shares in turn
+  if (lengths) {
+    std::vector<int64_t> sorted(static_cast<size_t>(B));
+    std::iota(sorted.begin(), sorted.end(), 0);
+    std::stable_sort(sorted.begin(), sorted.end(), [&](int64_t a, int64_t b) { return lengths[a] > lengths[b]; });
+    for (int32_t share = 0; share < shares; share++)
+      for (int64_t m = share; m < B; m += shares) order.push_back(sorted[static_cast<size_t>(m)]);
+  }
   std::atomic<bool> starved{false};
   const auto share_of = [&](int32_t share) {
-    const int64_t first = B * share / shares, last = B * (share + 1) / shares;
-    void *memory = thread_scratch(scratch_bytes(*layer, last - first));
+    // With lengths share s has the rows s, s + shares, ... of the sorted ones, so the first shares may have one more.
+    const int64_t first = lengths ? B / shares * share + std::min<int64_t>(share, B % shares) : B * share / shares;
+    const int64_t rows = lengths ? B / shares + (share < B % shares) : B * (share + 1) / shares - first;
+    void *memory = thread_scratch(scratch_bytes(*layer, rows));
     if (!memory) {
       starved = true;
       return;
     }
-    k->run[layer->type]({layer, arrays, T, first, last, memory});
+    k->run[layer->type]({layer, arrays, T, rows, first, lengths ? order.data() + first : nullptr, lengths, late != 0, memory});
   };
   share_out(shares, std::ref(share_of));  // by reference: a std::function of its own would allocate
   return starved ? fail(GATECELL_NO_MEMORY, "no memory for a run's scratch") : GATECELL_OK;
@@ -135,16 +161,31 @@ gatecell_status gatecell_layer_run(const gatecell_layer *layer, int64_t T, int64
 
 gatecell_status gatecell_outer(gatecell_type type, int64_t T, int64_t B, int64_t gates, const gatecell_array *gradient, int64_t N,
                                const gatecell_array *argument, int64_t M, void *const *out, int64_t row, void *const *sums,
-                               int32_t threads) try {
+                               const int64_t *lengths, int32_t late, int32_t threads) try {
   if (!is_type(type) || T < 0 || B < 0 || gates < 1 || N < 1 || M < 1 || row < M || !gradient || !argument || !out || threads < 1)
     return fail(GATECELL_BAD_ARGUMENT, "outer wants gradients, an argument, places to add to, and sizes of at least 1");
+  if (!good(lengths, T, B)) return fail(GATECELL_BAD_ARGUMENT, "outer wants lengths of 0 to T");
   const Kernels *k = kernels();
   if (!k) return GATECELL_NO_CPU;
   const int64_t panels = gates * ((N + OUTER_UNITS - 1) / OUTER_UNITS);
   const int32_t shares = shares_for(threads, panels, static_cast<double>(T) * static_cast<double>(B) * static_cast<double>(gates * N * M));
   std::atomic<bool> starved{false};
   const auto share_of = [&](int32_t share) {
-    Outer job{T, B, gates, N, M, row, gradient, argument, out, sums, panels * share / shares, panels * (share + 1) / shares, nullptr};
+    Outer job{T,
+              B,
+              gates,
+              N,
+              M,
+              row,
+              gradient,
+              argument,
+              out,
+              sums,
+              lengths,
+              late != 0,
+              panels * share / shares,
+              panels * (share + 1) / shares,
+              nullptr};
     job.scratch = thread_scratch(outer_bytes(job, type));
     if (!job.scratch) {
       starved = true;

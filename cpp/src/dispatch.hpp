@@ -7,12 +7,15 @@
 
 namespace gatecell {
 
-// One share of a run: rows [first, last) of the batch, all steps.
+// One share of a run: `rows` rows of the batch, all steps.
 struct Run {
   const gatecell_layer *layer;
   const gatecell_array *arrays;
-  int64_t steps, first, last;
-  void *scratch;  // scratch_bytes(layer, last - first), 64-byte aligned
+  int64_t steps, rows, first;  // rows first, first + 1, ...
+  const int64_t *order;        // or these, the longest first; null where all are as long as the run
+  const int64_t *length;       // of each row of the batch, null with `order`
+  bool late;                   // arrays run backwards: a row that is shorter begins later
+  void *scratch;               // scratch_bytes(layer, rows), 64-byte aligned
 };
 
 // One share of the weight gradients: panels [first, last) of 64 units, counted through the gates.
@@ -21,6 +24,8 @@ struct Outer {
   const gatecell_array *gradient, *argument;
   void *const *out;
   void *const *sums;
+  const int64_t *length;  // of each row of the batch, null: all steps
+  bool late;              // as in Run
   int64_t first, last;
   void *scratch;  // outer_bytes(m)
 };

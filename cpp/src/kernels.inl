@@ -38,7 +38,8 @@ template <class R> INLINE void fill(R *from, R *to, R value) {
 template <class R> void function(int32_t op, int64_t n, const void *from, void *to) {
   const Instruction call = {op, 1, {0, 0, 0}};
   R x[16], y[16];
-  const Register<R> reg[2] = {{x, 0}, {y, 0}};
+  R *const rows[2] = {x, y};
+  const Register<R> reg[2] = {{rows, 0}, {rows + 1, 0}};
   for (int64_t i = 0; i < n; i += 16) {
     const auto k = static_cast<size_t>(least(16, n - i));
     fill(x, x + 16, R(0));
@@ -70,6 +71,7 @@ double peak() {
 
 }  // namespace
 
-const Kernels KERNELS = {ISA_NAME, {run<float>, run<double>}, {outer<float>, outer<double>}, {function<float>, function<double>}, integer, peak};
+const Kernels KERNELS = {ISA_NAME, {run<float>, run<double>}, {outer<float>, outer<double>}, {function<float>, function<double>}, integer,
+                         peak};
 
 }  // namespace gatecell

@@ -3,17 +3,42 @@
 // Both sides are packed, a chunk of `OUTER_DEPTH` rows at a time: the gradient 64 units wide, the argument by groups of six.
 // Partial sums stay in the scratch, so that every sum runs over time and batch in order, whatever the chunk.
 
+// Steps of rows in order of time, without those beyond a row's length.
+class Samples {
+ public:
+  explicit Samples(const Outer &job) : job_(job) {}
+  // The next `most` at most; how many there are.
+  int64_t next(int64_t most) {
+    count_ = 0;
+    while (t_ < job_.steps && count_ < most) {
+      const int64_t length = job_.length ? job_.length[b_] : job_.steps;
+      if (t_ < length) {
+        slot_[count_] = t_ + (job_.late ? job_.steps - length : 0);
+        row_[count_++] = b_;
+      }
+      if (++b_ == job_.batch) b_ = 0, t_++;
+    }
+    return count_;
+  }
+  template <class R> const R *of(const gatecell_array &a, int64_t k) const {
+    return static_cast<const R *>(a.data) + slot_[k] * a.step + row_[k] * a.row;
+  }
+
+ private:
+  const Outer &job_;
+  int64_t t_ = 0, b_ = 0, count_ = 0, slot_[OUTER_DEPTH] = {}, row_[OUTER_DEPTH] = {};
+};
+
 template <class R> void outer(const Outer &job) {
   constexpr int64_t L = Of<R>::lanes, WIDE = OUTER_UNITS, HIGH = OUTER_ROWS;
-  const int64_t rows = job.steps * job.batch, panels = (job.n + WIDE - 1) / WIDE;
+  const int64_t panels = (job.n + WIDE - 1) / WIDE;
   const int64_t ones = job.sums ? 1 : 0, m = job.m + ones, blocks = (m + HIGH - 1) / HIGH;
   R *argument = static_cast<R *>(job.scratch), *gradient = argument + blocks * HIGH * OUTER_DEPTH, *total = gradient + WIDE * OUTER_DEPTH;
-  const auto row_of = [&](const gatecell_array &a, int64_t r) { return static_cast<const R *>(a.data) + r / job.batch * a.step + r % job.batch * a.row; };
+  Samples samples(job);
   fill(total, total + (job.last - job.first) * blocks * HIGH * WIDE, R(0));
-  for (int64_t r0 = 0; r0 < rows; r0 += OUTER_DEPTH) {
-    const int64_t depth = least(OUTER_DEPTH, rows - r0);
+  while (const int64_t depth = samples.next(OUTER_DEPTH)) {
     for (int64_t k = 0; k < depth; k++) {  // argument[block][k][6], a column of ones behind the last
-      const R *from = row_of(*job.argument, r0 + k);
+      const R *from = samples.of<R>(*job.argument, k);
       for (int64_t i = 0; i < blocks; i++)
         for (int64_t j = 0; j < HIGH; j++) {
           const int64_t u = i * HIGH + j;
@@ -24,17 +49,19 @@ template <class R> void outer(const Outer &job) {
       const gatecell_array &g = job.gradient[p / panels];
       const int64_t u0 = p % panels * WIDE, units = least(WIDE, job.n - u0), whole = (units + 15) / 16 * 16;
       for (int64_t k = 0; k < depth; k++) {
-        const R *from = row_of(g, r0 + k) + u0;
+        const R *from = samples.of<R>(g, k) + u0;
         for (int64_t u = 0; u < whole; u += L) store(gradient + k * whole + u, load(from + u));
       }
       for (int64_t i = 0; i < blocks; i++) {
         R *sum = total + ((p - job.first) * blocks + i) * HIGH * WIDE;
         const int64_t high = least(HIGH, m - i * HIGH), step = tile_rows(least(4, whole / L));
         for (int64_t j = 0; j < high; j += step) {
-          const Rows<R> source{argument + i * depth * HIGH + j, HIGH, depth};
+          const R *row[HIGH];
+          for (int64_t m = 0; m < HIGH; m++) row[m] = argument + i * depth * HIGH + j + m;
+          const Rows<R> source{row, depth};
           Column<R> c[WIDE / L];
           for (int64_t v = 0; v < whole / L; v++) c[v] = {sum + j * WIDE + v * L, WIDE, sum + j * WIDE + v * L, WIDE};
-          product<R, true>(least(step, high - j), whole / L, &source, 1, gradient, whole, c);
+          product<R, HIGH>(least(step, high - j), whole / L, &source, 1, gradient, whole, c);
         }
       }
     }

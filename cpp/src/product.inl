@@ -5,9 +5,9 @@
 
 constexpr int64_t CHAIN = 32;
 
-template <class R> struct Rows {  // the source of a segment, k values of each row
-  const R *at;
-  int64_t row, k;
+template <class R> struct Rows {  // the source of a segment: k values of each row
+  const R *const *row;
+  int64_t k;
 };
 
 template <class R> struct Column {  // one vector of units: where its sum starts from and goes to, rows `.._row` elements apart
@@ -17,23 +17,24 @@ template <class R> struct Column {  // one vector of units: where its sum starts
   int64_t sum_row;
 };
 
-// sum += w a for one tile.  w: [k][`wide` elements].
-template <class R, int ROWS, int VECTORS, bool PACKED>
+// sum += w a for one tile.  w: [k][`wide` elements]; the values of a row lie NEXT elements apart.
+template <class R, int ROWS, int VECTORS, int NEXT>
 __attribute__((noinline)) void product_tile(const Rows<R> *source, int segments, const R *w, int64_t wide, const Column<R> *column) {
   using V = typename Of<R>::V;
   constexpr int L = Of<R>::lanes;
   V total[ROWS][VECTORS], sum[ROWS][VECTORS];
-  UNROLL for (int m = 0; m < ROWS; m++) UNROLL for (int j = 0; j < VECTORS; j++) total[m][j] = load(column[j].init + m * column[j].init_row);
+  UNROLL for (int m = 0; m < ROWS; m++) UNROLL for (int j = 0; j < VECTORS; j++) total[m][j] =
+      load(column[j].init + m * column[j].init_row);
   for (const Rows<R> *s = source; s < source + segments; s++) {
-    const R *a = s->at;
-    const int64_t row = PACKED ? 1 : s->row, next = PACKED ? s->row : 1;
-    for (int64_t left = s->k; left > 0; left -= CHAIN) {
+    const R *a[ROWS];
+    UNROLL for (int m = 0; m < ROWS; m++) a[m] = s->row[m];
+    for (int64_t k = 0, end = 0; k < s->k;) {
       UNROLL for (int m = 0; m < ROWS; m++) UNROLL for (int j = 0; j < VECTORS; j++) sum[m][j] = V{};
-      for (int64_t k = least(left, CHAIN); k > 0; k--, a += next, w += wide) {
+      for (end = least(s->k, k + CHAIN); k < end; k++, w += wide) {
         V b[VECTORS];
         UNROLL for (int j = 0; j < VECTORS; j++) b[j] = load(w + j * L);
         UNROLL for (int m = 0; m < ROWS; m++) {
-          const V x = splat<V>(a[m * row]);
+          const V x = splat<V>(a[m][k * NEXT]);
           UNROLL for (int j = 0; j < VECTORS; j++) sum[m][j] = fma(x, b[j], sum[m][j]);
         }
       }
@@ -49,44 +50,44 @@ INLINE int64_t tile_rows(int64_t vectors) {
   return vectors >= 4 ? 3 : vectors == 3 ? 4 : vectors == 2 ? 6 : 8;
 }
 
-template <class R, int VECTORS, bool PACKED>
+template <class R, int VECTORS, int NEXT>
 INLINE void product_rows(int64_t rows, const Rows<R> *s, int n, const R *w, int64_t wide, const Column<R> *c) {
   switch (rows) {
-    case 1: return product_tile<R, 1, VECTORS, PACKED>(s, n, w, wide, c);
-    case 2: return product_tile<R, 2, VECTORS, PACKED>(s, n, w, wide, c);
-    case 3: return product_tile<R, 3, VECTORS, PACKED>(s, n, w, wide, c);
-    case 4: return product_tile<R, 4, VECTORS, PACKED>(s, n, w, wide, c);
-    case 5: return product_tile<R, 5, VECTORS, PACKED>(s, n, w, wide, c);
-    case 6: return product_tile<R, 6, VECTORS, PACKED>(s, n, w, wide, c);
-    case 7: return product_tile<R, 7, VECTORS, PACKED>(s, n, w, wide, c);
-    default: return product_tile<R, 8, VECTORS, PACKED>(s, n, w, wide, c);
+  case 1: return product_tile<R, 1, VECTORS, NEXT>(s, n, w, wide, c);
+  case 2: return product_tile<R, 2, VECTORS, NEXT>(s, n, w, wide, c);
+  case 3: return product_tile<R, 3, VECTORS, NEXT>(s, n, w, wide, c);
+  case 4: return product_tile<R, 4, VECTORS, NEXT>(s, n, w, wide, c);
+  case 5: return product_tile<R, 5, VECTORS, NEXT>(s, n, w, wide, c);
+  case 6: return product_tile<R, 6, VECTORS, NEXT>(s, n, w, wide, c);
+  case 7: return product_tile<R, 7, VECTORS, NEXT>(s, n, w, wide, c);
+  default: return product_tile<R, 8, VECTORS, NEXT>(s, n, w, wide, c);
   }
 }
 
 // Any number of vectors, in chunks that fit the registers; one row or two take more of them, for independent chains.
-template <class R, bool PACKED>
+template <class R, int NEXT>
 void product(int64_t rows, int64_t vectors, const Rows<R> *s, int n, const R *w, int64_t wide, const Column<R> *column) {
   constexpr int MANY = BYTES == 64 ? 16 : 8;
   for (int64_t j = 0, chunk = 0; j < vectors; j += chunk) {
     const int64_t left = vectors - j;
     const R *wj = w + j * Of<R>::lanes;
     const Column<R> *c = column + j;
-    if (!PACKED && rows == 1 && left >= MANY) {
-      product_tile<R, 1, MANY, false>(s, n, wj, wide, c);
+    if (NEXT == 1 && rows == 1 && left >= MANY) {
+      product_tile<R, 1, MANY, NEXT>(s, n, wj, wide, c);
       chunk = MANY;
-    } else if (!PACKED && rows <= 2 && left >= 8) {
-      product_rows<R, 8, false>(rows, s, n, wj, wide, c);
+    } else if (NEXT == 1 && rows <= 2 && left >= 8) {
+      product_rows<R, 8, NEXT>(rows, s, n, wj, wide, c);
       chunk = 8;
     } else {
       chunk = least(left, 4);
       if (chunk == 4)
-        product_rows<R, 4, PACKED>(rows, s, n, wj, wide, c);
+        product_rows<R, 4, NEXT>(rows, s, n, wj, wide, c);
       else if (chunk == 3)
-        product_rows<R, 3, PACKED>(rows, s, n, wj, wide, c);
+        product_rows<R, 3, NEXT>(rows, s, n, wj, wide, c);
       else if (chunk == 2)
-        product_rows<R, 2, PACKED>(rows, s, n, wj, wide, c);
+        product_rows<R, 2, NEXT>(rows, s, n, wj, wide, c);
       else
-        product_rows<R, 1, PACKED>(rows, s, n, wj, wide, c);
+        product_rows<R, 1, NEXT>(rows, s, n, wj, wide, c);
     }
   }
 }

@@ -3,8 +3,8 @@
 // RNN (tanh) (Elman 1990)
 void rnn_tanh_infer_0(const Register<float> *r, int64_t rows, int64_t units) {
   for (int64_t m = 0; m < rows; m++) {
-    float *h_new = r[0].at + m * r[0].row;
-    const float *a4 = r[1].at + m * r[1].row;
+    float *h_new = r[0].row[m] + r[0].unit;
+    const float *a4 = r[1].row[m] + r[1].unit;
     for (int64_t u = 0; u < units; u += Of<float>::lanes) {
       store(h_new + u, tanh(load(a4 + u)));
     }
@@ -14,10 +14,10 @@ void rnn_tanh_infer_0(const Register<float> *r, int64_t rows, int64_t units) {
 // RNN (tanh) (Elman 1990)
 void rnn_tanh_back_0(const Register<float> *r, int64_t rows, int64_t units) {
   for (int64_t m = 0; m < rows; m++) {
-    const float *h_new = r[0].at + m * r[0].row;
-    const float *carry_h = r[1].at + m * r[1].row;
-    const float *dy = r[2].at + m * r[2].row;
-    float *cross0 = r[3].at + m * r[3].row;
+    const float *h_new = r[0].row[m] + r[0].unit;
+    const float *carry_h = r[1].row[m] + r[1].unit;
+    const float *dy = r[2].row[m] + r[2].unit;
+    float *cross0 = r[3].row[m] + r[3].unit;
     for (int64_t u = 0; u < units; u += Of<float>::lanes) {
       const Vf h_new_ = load(h_new + u);
       store(cross0 + u, (load(carry_h + u) + load(dy + u)) * fnma(h_new_, h_new_, splat<Vf>(1.0f)));
@@ -28,8 +28,8 @@ void rnn_tanh_back_0(const Register<float> *r, int64_t rows, int64_t units) {
 // RNN (tanh) (Elman 1990)
 void rnn_tanh_back_1(const Register<float> *r, int64_t rows, int64_t units) {
   for (int64_t m = 0; m < rows; m++) {
-    float *carry_h_new = r[0].at + m * r[0].row;
-    const float *a8 = r[1].at + m * r[1].row;
+    float *carry_h_new = r[0].row[m] + r[0].unit;
+    const float *a8 = r[1].row[m] + r[1].unit;
     for (int64_t u = 0; u < units; u += Of<float>::lanes) {
       store(carry_h_new + u, load(a8 + u));
     }
@@ -39,8 +39,8 @@ void rnn_tanh_back_1(const Register<float> *r, int64_t rows, int64_t units) {
 // RNN (relu) (Elman 1990; Le, Jaitly & Hinton 2015)
 void rnn_relu_infer_0(const Register<float> *r, int64_t rows, int64_t units) {
   for (int64_t m = 0; m < rows; m++) {
-    float *h_new = r[0].at + m * r[0].row;
-    const float *a4 = r[1].at + m * r[1].row;
+    float *h_new = r[0].row[m] + r[0].unit;
+    const float *a4 = r[1].row[m] + r[1].unit;
     for (int64_t u = 0; u < units; u += Of<float>::lanes) {
       store(h_new + u, relu(load(a4 + u)));
     }
@@ -50,10 +50,10 @@ void rnn_relu_infer_0(const Register<float> *r, int64_t rows, int64_t units) {
 // RNN (relu) (Elman 1990; Le, Jaitly & Hinton 2015)
 void rnn_relu_back_0(const Register<float> *r, int64_t rows, int64_t units) {
   for (int64_t m = 0; m < rows; m++) {
-    const float *h_new = r[0].at + m * r[0].row;
-    const float *carry_h = r[1].at + m * r[1].row;
-    const float *dy = r[2].at + m * r[2].row;
-    float *cross0 = r[3].at + m * r[3].row;
+    const float *h_new = r[0].row[m] + r[0].unit;
+    const float *carry_h = r[1].row[m] + r[1].unit;
+    const float *dy = r[2].row[m] + r[2].unit;
+    float *cross0 = r[3].row[m] + r[3].unit;
     for (int64_t u = 0; u < units; u += Of<float>::lanes) {
       store(cross0 + u, (load(carry_h + u) + load(dy + u)) * above(load(h_new + u), splat<Vf>(0.0f)));
     }
@@ -63,12 +63,12 @@ void rnn_relu_back_0(const Register<float> *r, int64_t rows, int64_t units) {
 // GRU (Cho et al. 2014, v1: reset after the product)
 void gru_infer_0(const Register<float> *r, int64_t rows, int64_t units) {
   for (int64_t m = 0; m < rows; m++) {
-    const float *h = r[0].at + m * r[0].row;
-    float *h_new = r[1].at + m * r[1].row;
-    const float *a4 = r[2].at + m * r[2].row;
-    const float *a8 = r[3].at + m * r[3].row;
-    const float *a10 = r[4].at + m * r[4].row;
-    const float *a11 = r[5].at + m * r[5].row;
+    const float *h = r[0].row[m] + r[0].unit;
+    float *h_new = r[1].row[m] + r[1].unit;
+    const float *a4 = r[2].row[m] + r[2].unit;
+    const float *a8 = r[3].row[m] + r[3].unit;
+    const float *a10 = r[4].row[m] + r[4].unit;
+    const float *a11 = r[5].row[m] + r[5].unit;
     for (int64_t u = 0; u < units; u += Of<float>::lanes) {
       store(h_new + u, lerp(sigmoid(load(a8 + u)), tanh(fma(sigmoid(load(a4 + u)), load(a11 + u), load(a10 + u))), load(h + u)));
     }
@@ -78,16 +78,16 @@ void gru_infer_0(const Register<float> *r, int64_t rows, int64_t units) {
 // GRU (Cho et al. 2014, v1: reset after the product)
 void gru_train_0(const Register<float> *r, int64_t rows, int64_t units) {
   for (int64_t m = 0; m < rows; m++) {
-    const float *h = r[0].at + m * r[0].row;
-    float *keep2 = r[1].at + m * r[1].row;
-    float *keep0 = r[2].at + m * r[2].row;
-    float *keep1 = r[3].at + m * r[3].row;
-    float *keep3 = r[4].at + m * r[4].row;
-    float *h_new = r[5].at + m * r[5].row;
-    const float *a4 = r[6].at + m * r[6].row;
-    const float *a8 = r[7].at + m * r[7].row;
-    const float *a10 = r[8].at + m * r[8].row;
-    const float *a11 = r[9].at + m * r[9].row;
+    const float *h = r[0].row[m] + r[0].unit;
+    float *keep2 = r[1].row[m] + r[1].unit;
+    float *keep0 = r[2].row[m] + r[2].unit;
+    float *keep1 = r[3].row[m] + r[3].unit;
+    float *keep3 = r[4].row[m] + r[4].unit;
+    float *h_new = r[5].row[m] + r[5].unit;
+    const float *a4 = r[6].row[m] + r[6].unit;
+    const float *a8 = r[7].row[m] + r[7].unit;
+    const float *a10 = r[8].row[m] + r[8].unit;
+    const float *a11 = r[9].row[m] + r[9].unit;
     for (int64_t u = 0; u < units; u += Of<float>::lanes) {
       const Vf r_ = sigmoid(load(a4 + u));
       const Vf z = sigmoid(load(a8 + u));
@@ -106,18 +106,18 @@ void gru_train_0(const Register<float> *r, int64_t rows, int64_t units) {
 // GRU (Cho et al. 2014, v1: reset after the product)
 void gru_back_0(const Register<float> *r, int64_t rows, int64_t units) {
   for (int64_t m = 0; m < rows; m++) {
-    const float *h = r[0].at + m * r[0].row;
-    const float *keep3 = r[1].at + m * r[1].row;
-    const float *carry_h = r[2].at + m * r[2].row;
-    const float *dy = r[3].at + m * r[3].row;
-    const float *keep1 = r[4].at + m * r[4].row;
-    const float *keep2 = r[5].at + m * r[5].row;
-    const float *keep0 = r[6].at + m * r[6].row;
-    float *buffer12 = r[7].at + m * r[7].row;
-    float *cross2 = r[8].at + m * r[8].row;
-    float *cross3 = r[9].at + m * r[9].row;
-    float *cross1 = r[10].at + m * r[10].row;
-    float *cross0 = r[11].at + m * r[11].row;
+    const float *h = r[0].row[m] + r[0].unit;
+    const float *keep3 = r[1].row[m] + r[1].unit;
+    const float *carry_h = r[2].row[m] + r[2].unit;
+    const float *dy = r[3].row[m] + r[3].unit;
+    const float *keep1 = r[4].row[m] + r[4].unit;
+    const float *keep2 = r[5].row[m] + r[5].unit;
+    const float *keep0 = r[6].row[m] + r[6].unit;
+    float *buffer12 = r[7].row[m] + r[7].unit;
+    float *cross2 = r[8].row[m] + r[8].unit;
+    float *cross3 = r[9].row[m] + r[9].unit;
+    float *cross1 = r[10].row[m] + r[10].unit;
+    float *cross0 = r[11].row[m] + r[11].unit;
     for (int64_t u = 0; u < units; u += Of<float>::lanes) {
       const Vf t5 = load(carry_h + u) + load(dy + u);
       const Vf keep1_ = load(keep1 + u);
@@ -140,9 +140,9 @@ void gru_back_0(const Register<float> *r, int64_t rows, int64_t units) {
 // GRU (Cho et al. 2014, v1: reset after the product)
 void gru_back_1(const Register<float> *r, int64_t rows, int64_t units) {
   for (int64_t m = 0; m < rows; m++) {
-    const float *buffer12 = r[0].at + m * r[0].row;
-    float *carry_h_new = r[1].at + m * r[1].row;
-    const float *a30 = r[2].at + m * r[2].row;
+    const float *buffer12 = r[0].row[m] + r[0].unit;
+    float *carry_h_new = r[1].row[m] + r[1].unit;
+    const float *a30 = r[2].row[m] + r[2].unit;
     for (int64_t u = 0; u < units; u += Of<float>::lanes) {
       store(carry_h_new + u, load(a30 + u) + load(buffer12 + u));
     }
@@ -152,11 +152,11 @@ void gru_back_1(const Register<float> *r, int64_t rows, int64_t units) {
 // GRU (reset before) (Cho et al. 2014, v3: reset before the product)
 void gru_before_infer_0(const Register<float> *r, int64_t rows, int64_t units) {
   for (int64_t m = 0; m < rows; m++) {
-    const float *h = r[0].at + m * r[0].row;
-    float *buffer3 = r[1].at + m * r[1].row;
-    float *buffer4 = r[2].at + m * r[2].row;
-    const float *a4 = r[3].at + m * r[3].row;
-    const float *a8 = r[4].at + m * r[4].row;
+    const float *h = r[0].row[m] + r[0].unit;
+    float *buffer3 = r[1].row[m] + r[1].unit;
+    float *buffer4 = r[2].row[m] + r[2].unit;
+    const float *a4 = r[3].row[m] + r[3].unit;
+    const float *a8 = r[4].row[m] + r[4].unit;
     for (int64_t u = 0; u < units; u += Of<float>::lanes) {
       const Vf buffer4_ = sigmoid(load(a4 + u)) * load(h + u);
       store(buffer3 + u, load(a8 + u));
@@ -168,10 +168,10 @@ void gru_before_infer_0(const Register<float> *r, int64_t rows, int64_t units) {
 // GRU (reset before) (Cho et al. 2014, v3: reset before the product)
 void gru_before_infer_1(const Register<float> *r, int64_t rows, int64_t units) {
   for (int64_t m = 0; m < rows; m++) {
-    const float *buffer3 = r[0].at + m * r[0].row;
-    const float *h = r[1].at + m * r[1].row;
-    float *h_new = r[2].at + m * r[2].row;
-    const float *a13 = r[3].at + m * r[3].row;
+    const float *buffer3 = r[0].row[m] + r[0].unit;
+    const float *h = r[1].row[m] + r[1].unit;
+    float *h_new = r[2].row[m] + r[2].unit;
+    const float *a13 = r[3].row[m] + r[3].unit;
     for (int64_t u = 0; u < units; u += Of<float>::lanes) {
       store(h_new + u, lerp(sigmoid(load(buffer3 + u)), tanh(load(a13 + u)), load(h + u)));
     }
@@ -181,12 +181,12 @@ void gru_before_infer_1(const Register<float> *r, int64_t rows, int64_t units) {
 // GRU (reset before) (Cho et al. 2014, v3: reset before the product)
 void gru_before_train_0(const Register<float> *r, int64_t rows, int64_t units) {
   for (int64_t m = 0; m < rows; m++) {
-    const float *h = r[0].at + m * r[0].row;
-    float *buffer6 = r[1].at + m * r[1].row;
-    float *keep0 = r[2].at + m * r[2].row;
-    float *buffer7 = r[3].at + m * r[3].row;
-    const float *a4 = r[4].at + m * r[4].row;
-    const float *a8 = r[5].at + m * r[5].row;
+    const float *h = r[0].row[m] + r[0].unit;
+    float *buffer6 = r[1].row[m] + r[1].unit;
+    float *keep0 = r[2].row[m] + r[2].unit;
+    float *buffer7 = r[3].row[m] + r[3].unit;
+    const float *a4 = r[4].row[m] + r[4].unit;
+    const float *a8 = r[5].row[m] + r[5].unit;
     for (int64_t u = 0; u < units; u += Of<float>::lanes) {
       const Vf r_ = sigmoid(load(a4 + u));
       const Vf buffer7_ = r_ * load(h + u);
@@ -200,12 +200,12 @@ void gru_before_train_0(const Register<float> *r, int64_t rows, int64_t units) {
 // GRU (reset before) (Cho et al. 2014, v3: reset before the product)
 void gru_before_train_1(const Register<float> *r, int64_t rows, int64_t units) {
   for (int64_t m = 0; m < rows; m++) {
-    const float *buffer6 = r[0].at + m * r[0].row;
-    const float *h = r[1].at + m * r[1].row;
-    float *keep1 = r[2].at + m * r[2].row;
-    float *keep2 = r[3].at + m * r[3].row;
-    float *h_new = r[4].at + m * r[4].row;
-    const float *a13 = r[5].at + m * r[5].row;
+    const float *buffer6 = r[0].row[m] + r[0].unit;
+    const float *h = r[1].row[m] + r[1].unit;
+    float *keep1 = r[2].row[m] + r[2].unit;
+    float *keep2 = r[3].row[m] + r[3].unit;
+    float *h_new = r[4].row[m] + r[4].unit;
+    const float *a13 = r[5].row[m] + r[5].unit;
     for (int64_t u = 0; u < units; u += Of<float>::lanes) {
       const Vf z = sigmoid(load(buffer6 + u));
       const Vf n = tanh(load(a13 + u));
@@ -220,16 +220,16 @@ void gru_before_train_1(const Register<float> *r, int64_t rows, int64_t units) {
 // GRU (reset before) (Cho et al. 2014, v3: reset before the product)
 void gru_before_back_0(const Register<float> *r, int64_t rows, int64_t units) {
   for (int64_t m = 0; m < rows; m++) {
-    const float *keep0 = r[0].at + m * r[0].row;
-    const float *h = r[1].at + m * r[1].row;
-    const float *carry_h = r[2].at + m * r[2].row;
-    const float *dy = r[3].at + m * r[3].row;
-    const float *keep1 = r[4].at + m * r[4].row;
-    const float *keep2 = r[5].at + m * r[5].row;
-    float *arg3 = r[6].at + m * r[6].row;
-    float *buffer11 = r[7].at + m * r[7].row;
-    float *buffer12 = r[8].at + m * r[8].row;
-    float *cross2 = r[9].at + m * r[9].row;
+    const float *keep0 = r[0].row[m] + r[0].unit;
+    const float *h = r[1].row[m] + r[1].unit;
+    const float *carry_h = r[2].row[m] + r[2].unit;
+    const float *dy = r[3].row[m] + r[3].unit;
+    const float *keep1 = r[4].row[m] + r[4].unit;
+    const float *keep2 = r[5].row[m] + r[5].unit;
+    float *arg3 = r[6].row[m] + r[6].unit;
+    float *buffer11 = r[7].row[m] + r[7].unit;
+    float *buffer12 = r[8].row[m] + r[8].unit;
+    float *cross2 = r[9].row[m] + r[9].unit;
     for (int64_t u = 0; u < units; u += Of<float>::lanes) {
       const Vf t7 = load(carry_h + u) + load(dy + u);
       const Vf t10 = t7 * load(keep1 + u);
@@ -246,15 +246,15 @@ void gru_before_back_0(const Register<float> *r, int64_t rows, int64_t units) {
 // GRU (reset before) (Cho et al. 2014, v3: reset before the product)
 void gru_before_back_1(const Register<float> *r, int64_t rows, int64_t units) {
   for (int64_t m = 0; m < rows; m++) {
-    const float *h = r[0].at + m * r[0].row;
-    const float *keep2 = r[1].at + m * r[1].row;
-    const float *buffer11 = r[2].at + m * r[2].row;
-    const float *keep1 = r[3].at + m * r[3].row;
-    const float *keep0 = r[4].at + m * r[4].row;
-    float *buffer13 = r[5].at + m * r[5].row;
-    float *cross1 = r[6].at + m * r[6].row;
-    float *cross0 = r[7].at + m * r[7].row;
-    const float *a16 = r[8].at + m * r[8].row;
+    const float *h = r[0].row[m] + r[0].unit;
+    const float *keep2 = r[1].row[m] + r[1].unit;
+    const float *buffer11 = r[2].row[m] + r[2].unit;
+    const float *keep1 = r[3].row[m] + r[3].unit;
+    const float *keep0 = r[4].row[m] + r[4].unit;
+    float *buffer13 = r[5].row[m] + r[5].unit;
+    float *cross1 = r[6].row[m] + r[6].unit;
+    float *cross0 = r[7].row[m] + r[7].unit;
+    const float *a16 = r[8].row[m] + r[8].unit;
     for (int64_t u = 0; u < units; u += Of<float>::lanes) {
       const Vf a16_ = load(a16 + u);
       const Vf h_ = load(h + u);
@@ -272,11 +272,11 @@ void gru_before_back_1(const Register<float> *r, int64_t rows, int64_t units) {
 // GRU (reset before) (Cho et al. 2014, v3: reset before the product)
 void gru_before_back_2(const Register<float> *r, int64_t rows, int64_t units) {
   for (int64_t m = 0; m < rows; m++) {
-    const float *buffer12 = r[0].at + m * r[0].row;
-    const float *buffer13 = r[1].at + m * r[1].row;
-    const float *keep0 = r[2].at + m * r[2].row;
-    float *carry_h_new = r[3].at + m * r[3].row;
-    const float *a30 = r[4].at + m * r[4].row;
+    const float *buffer12 = r[0].row[m] + r[0].unit;
+    const float *buffer13 = r[1].row[m] + r[1].unit;
+    const float *keep0 = r[2].row[m] + r[2].unit;
+    float *carry_h_new = r[3].row[m] + r[3].unit;
+    const float *a30 = r[4].row[m] + r[4].unit;
     for (int64_t u = 0; u < units; u += Of<float>::lanes) {
       store(carry_h_new + u, fma(load(buffer13 + u), load(keep0 + u), load(a30 + u) + load(buffer12 + u)));
     }
@@ -286,13 +286,13 @@ void gru_before_back_2(const Register<float> *r, int64_t rows, int64_t units) {
 // LSTM (Gers, Schmidhuber & Cummins 2000)
 void lstm_infer_0(const Register<float> *r, int64_t rows, int64_t units) {
   for (int64_t m = 0; m < rows; m++) {
-    const float *c = r[0].at + m * r[0].row;
-    float *c_new = r[1].at + m * r[1].row;
-    float *h_new = r[2].at + m * r[2].row;
-    const float *i = r[3].at + m * r[3].row;
-    const float *f = r[4].at + m * r[4].row;
-    const float *g = r[5].at + m * r[5].row;
-    const float *o = r[6].at + m * r[6].row;
+    const float *c = r[0].row[m] + r[0].unit;
+    float *c_new = r[1].row[m] + r[1].unit;
+    float *h_new = r[2].row[m] + r[2].unit;
+    const float *i = r[3].row[m] + r[3].unit;
+    const float *f = r[4].row[m] + r[4].unit;
+    const float *g = r[5].row[m] + r[5].unit;
+    const float *o = r[6].row[m] + r[6].unit;
     for (int64_t u = 0; u < units; u += Of<float>::lanes) {
       const Vf c_ = fma(sigmoid(load(f + u)), load(c + u), sigmoid(load(i + u)) * tanh(load(g + u)));
       const Vf h_new_ = sigmoid(load(o + u)) * tanh(c_);
@@ -305,18 +305,18 @@ void lstm_infer_0(const Register<float> *r, int64_t rows, int64_t units) {
 // LSTM (Gers, Schmidhuber & Cummins 2000)
 void lstm_train_0(const Register<float> *r, int64_t rows, int64_t units) {
   for (int64_t m = 0; m < rows; m++) {
-    const float *c = r[0].at + m * r[0].row;
-    float *keep0 = r[1].at + m * r[1].row;
-    float *keep1 = r[2].at + m * r[2].row;
-    float *keep2 = r[3].at + m * r[3].row;
-    float *c_new = r[4].at + m * r[4].row;
-    float *keep3 = r[5].at + m * r[5].row;
-    float *keep4 = r[6].at + m * r[6].row;
-    float *h_new = r[7].at + m * r[7].row;
-    const float *i = r[8].at + m * r[8].row;
-    const float *f = r[9].at + m * r[9].row;
-    const float *g = r[10].at + m * r[10].row;
-    const float *o = r[11].at + m * r[11].row;
+    const float *c = r[0].row[m] + r[0].unit;
+    float *keep0 = r[1].row[m] + r[1].unit;
+    float *keep1 = r[2].row[m] + r[2].unit;
+    float *keep2 = r[3].row[m] + r[3].unit;
+    float *c_new = r[4].row[m] + r[4].unit;
+    float *keep3 = r[5].row[m] + r[5].unit;
+    float *keep4 = r[6].row[m] + r[6].unit;
+    float *h_new = r[7].row[m] + r[7].unit;
+    const float *i = r[8].row[m] + r[8].unit;
+    const float *f = r[9].row[m] + r[9].unit;
+    const float *g = r[10].row[m] + r[10].unit;
+    const float *o = r[11].row[m] + r[11].unit;
     for (int64_t u = 0; u < units; u += Of<float>::lanes) {
       const Vf t14 = sigmoid(load(f + u));
       const Vf t17 = sigmoid(load(i + u));
@@ -339,20 +339,20 @@ void lstm_train_0(const Register<float> *r, int64_t rows, int64_t units) {
 // LSTM (Gers, Schmidhuber & Cummins 2000)
 void lstm_back_0(const Register<float> *r, int64_t rows, int64_t units) {
   for (int64_t m = 0; m < rows; m++) {
-    const float *carry_h = r[0].at + m * r[0].row;
-    const float *dy = r[1].at + m * r[1].row;
-    const float *keep4 = r[2].at + m * r[2].row;
-    const float *keep3 = r[3].at + m * r[3].row;
-    const float *carry_c = r[4].at + m * r[4].row;
-    const float *keep2 = r[5].at + m * r[5].row;
-    const float *keep1 = r[6].at + m * r[6].row;
-    const float *c = r[7].at + m * r[7].row;
-    const float *keep0 = r[8].at + m * r[8].row;
-    float *cross3 = r[9].at + m * r[9].row;
-    float *cross2 = r[10].at + m * r[10].row;
-    float *cross0 = r[11].at + m * r[11].row;
-    float *carry_c_new = r[12].at + m * r[12].row;
-    float *cross1 = r[13].at + m * r[13].row;
+    const float *carry_h = r[0].row[m] + r[0].unit;
+    const float *dy = r[1].row[m] + r[1].unit;
+    const float *keep4 = r[2].row[m] + r[2].unit;
+    const float *keep3 = r[3].row[m] + r[3].unit;
+    const float *carry_c = r[4].row[m] + r[4].unit;
+    const float *keep2 = r[5].row[m] + r[5].unit;
+    const float *keep1 = r[6].row[m] + r[6].unit;
+    const float *c = r[7].row[m] + r[7].unit;
+    const float *keep0 = r[8].row[m] + r[8].unit;
+    float *cross3 = r[9].row[m] + r[9].unit;
+    float *cross2 = r[10].row[m] + r[10].unit;
+    float *cross0 = r[11].row[m] + r[11].unit;
+    float *carry_c_new = r[12].row[m] + r[12].unit;
+    float *cross1 = r[13].row[m] + r[13].unit;
     for (int64_t u = 0; u < units; u += Of<float>::lanes) {
       const Vf t2 = load(carry_h + u) + load(dy + u);
       const Vf keep3_ = load(keep3 + u);

@@ -28,6 +28,8 @@ def outer(
     out: Sequence[Array],
     sums: Sequence[Array | None],
     threads: int,
+    lengths: Array | None = None,
+    late: bool = False,
 ) -> None: ...
 
 class Extent:
@@ -44,7 +46,16 @@ class Layer:
     ) -> None: ...
     @property
     def lent(self) -> object: ...
-    def run(self, T: int, B: int, arrays: Sequence[Placed | None], extents: Sequence[Extent], threads: int) -> None: ...
+    def run(
+        self,
+        T: int,
+        B: int,
+        arrays: Sequence[Placed | None],
+        extents: Sequence[Extent],
+        threads: int,
+        lengths: Array | None = None,
+        late: bool = False,
+    ) -> None: ...
     def table(self, T: int, B: int, arrays: Sequence[Placed | None], extents: Sequence[Extent]) -> object: ...
 
 class Integer:

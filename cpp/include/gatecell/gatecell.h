@@ -67,11 +67,17 @@ typedef struct {
 /* All T steps of B rows; arrays in the plan's order (those of kind "buffer" and "row" are the core's own and ignored). */
 gatecell_status gatecell_layer_run(const gatecell_layer *layer, int64_t T, int64_t B, const gatecell_array *arrays, int32_t threads);
 
+/* The same where row b has lengths[b] steps of 0 to T (NULL: T), in any order: each row gets the bits that it gets alone, and what
+ * lies beyond is neither read nor written.  `late`: the arrays run backwards in time (step < 0), so that a row which is shorter by n
+ * slots begins n slots later in those without `slots`. */
+gatecell_status gatecell_layer_run_lengths(const gatecell_layer *layer, int64_t T, int64_t B, const gatecell_array *arrays,
+                                           const int64_t *lengths, int32_t late, int32_t threads);
+
 /* Weight gradients: out[g][n * row + m] += sum over t, b of gradient[g][t, b, n] * argument[t, b, m], and
- * sums[g][n] += sum over t, b of gradient[g][t, b, n] where sums and sums[g] are not NULL. */
+ * sums[g][n] += sum over t, b of gradient[g][t, b, n] where sums and sums[g] are not NULL; `lengths`, `late` as above. */
 gatecell_status gatecell_outer(gatecell_type type, int64_t T, int64_t B, int64_t gates, const gatecell_array *gradient, int64_t N,
                                const gatecell_array *argument, int64_t M, void *const *out, int64_t row, void *const *sums,
-                               int32_t threads);
+                               const int64_t *lengths, int32_t late, int32_t threads);
 
 /* One step in integers, docs/arithmetic.md; `code`: see integer.cpp.  The weights are copied. */
 typedef struct gatecell_integer gatecell_integer;

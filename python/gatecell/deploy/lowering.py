@@ -199,6 +199,8 @@ def _recurrence(low: Lowering, node: Node) -> tuple[Known, ...]:
         raise Misfit(f"the cell {node.attrs['cell']!r} is not registered")
     if node.attrs["reverse"]:
         raise Misfit("it reads the sequence from its end")
+    if node.attrs["lengths"]:
+        raise Misfit("its sequences end at lengths of their own")
     x, count = node.inputs[0], len(cell.states)
     states = dict(zip(cell.states, node.inputs[1 : 1 + count], strict=True))
     weights = {key: low.parameter(w) for key, w in zip(node.attrs["weights"], node.inputs[1 + count :], strict=True)}

@@ -56,7 +56,7 @@ def step(name: str, loop: Loop) -> str:
             return t
         if register >= first_scalar:
             c = loop.constants[register - first_scalar]
-            return f"load(r[{register}].at)" if isinstance(c, str) else f"splat<Vf>({c!r}f)"
+            return f"load(r[{register}].row[0])" if isinstance(c, str) else f"splat<Vf>({c!r}f)"
         i = produced[register]
         return spelled(i.op, i.src, level)
 
@@ -81,7 +81,7 @@ def step(name: str, loop: Loop) -> str:
             stores.append(f"store({pointers[i.dst]} + u, {value});")
     written = {i.dst for i in loop.code}
     used = sorted({s for i in loop.code for s in i.src if s < memory} | {d for d in written if d < memory})
-    heads = [f"{'' if k in written else 'const '}float *{pointers[k]} = r[{k}].at + m * r[{k}].row;" for k in used]
+    heads = [f"{'' if k in written else 'const '}float *{pointers[k]} = r[{k}].row[m] + r[{k}].unit;" for k in used]
     body = "\n".join(f"    {h}" for h in heads) + "\n    for (int64_t u = 0; u < units; u += Of<float>::lanes) {\n"
     body += "\n".join(f"      {line}" for line in lines + stores)
     signature = f"void {name}(const Register<float> *r, int64_t rows, int64_t units)"

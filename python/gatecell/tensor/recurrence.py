@@ -1,4 +1,4 @@
-"""A cell over time as one operation on the tape.  Not here: memory and kernels (engine.py), stacks and layouts (nn/).
+"""A cell over time as one operation on the tape.  Not here: memory and kernels (bptt.py, engine.py), stacks and layouts (nn/).
 
 Letters: T time, B batch, I input, N units of a state.
 """
@@ -11,10 +11,9 @@ from typing import Any
 import numpy as np
 
 from ..cells import Cell
-from . import engine
+from . import bptt, engine
 from .autograd import mode
 from .dtypes import Array
-from .functions import cat
 from .tensor import Tensor, record
 
 
@@ -35,46 +34,26 @@ def recurrence(
 
     Raises TypeError unless all arrays are of one type, float32 or float64; ValueError for shapes that do not fit.
     """
-    if lengths is not None:
-        return _by_length(cell, x, states, weights, reverse, lengths)
     sizes = _sizes(cell, x, states, weights)
     names = list(weights)
     inputs = (x, *(states[s] for s in cell.states), *weights.values())
     training = mode.grad and any(t.requires_grad for t in inputs)
     layer = engine.Layer(cell, {k: w.data for k, w in weights.items()}, sizes)
     start = {s: states[s].data for s in cell.states}
-    output, last, saved = engine.forward(layer, x.data, start, reverse=reverse, training=training)
+    output, last, saved = bptt.forward(layer, x.data, start, reverse=reverse, training=training, lengths=lengths)
     unused = [saved] if training else []
 
     def backward(*given: Array | None) -> tuple[Array | None, ...]:
         # The way back writes over what was saved; a second time, with retain_graph, it is computed again.
-        kept = unused.pop() if unused else engine.forward(layer, x.data, start, reverse=reverse, training=True)[2]
+        kept = unused.pop() if unused else bptt.forward(layer, x.data, start, reverse=reverse, training=True, lengths=lengths)[2]
         dlast = dict(zip(cell.states, given[1:], strict=True))
-        grads = engine.backward(kept, x.data, given[0], dlast, want_x=x.requires_grad)
+        grads = bptt.backward(kept, x.data, given[0], dlast, want_x=x.requires_grad)
         return (grads.get("x"), *(grads[s] for s in cell.states), *(grads[k] for k in names))
 
-    attrs: dict[str, Any] = {"cell": cell.name, "reverse": reverse, "weights": tuple(names)}
+    attrs: dict[str, Any] = {"cell": cell.name, "reverse": reverse, "lengths": lengths is not None, "weights": tuple(names)}
     first, ends = Tensor(output), {s: Tensor(last[s]) for s in cell.states}
     record("recurrence", inputs, (first, *ends.values()), backward, attrs)
     return first, ends
-
-
-def _by_length(
-    cell: Cell, x: Tensor, states: Mapping[str, Tensor], weights: Mapping[str, Tensor], reverse: bool, lengths: Array
-) -> tuple[Tensor, dict[str, Tensor]]:
-    """Rows of one length together: each row's bits are those it has alone.  As many runs as there are different lengths."""
-    T, outputs, order = x.shape[0], [], []
-    last: dict[str, list[Tensor]] = {s: [] for s in cell.states}
-    for length in np.unique(lengths):
-        rows = np.flatnonzero(lengths == length)
-        order.append(rows)
-        y, ends = recurrence(cell, x[: int(length)][:, rows], {s: v[rows] for s, v in states.items()}, weights, reverse=reverse)
-        rest = Tensor(np.zeros((T - int(length), *y.shape[1:]), y.data.dtype))
-        outputs.append(cat([y, rest], 0) if length < T else y)
-        for s in cell.states:
-            last[s].append(ends[s])
-    back = np.argsort(np.concatenate(order))
-    return cat(outputs, 1)[:, back], {s: cat(v, 0)[back] for s, v in last.items()}
 
 
 def _sizes(cell: Cell, x: Tensor, states: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> dict[str, int]:
