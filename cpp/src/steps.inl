@@ -311,26 +311,23 @@ void lstm_train_0(const Register<float> *r, int64_t rows, int64_t units) {
     float *keep2 = r[3].row[m] + r[3].unit;
     float *c_new = r[4].row[m] + r[4].unit;
     float *keep3 = r[5].row[m] + r[5].unit;
-    float *keep4 = r[6].row[m] + r[6].unit;
-    float *h_new = r[7].row[m] + r[7].unit;
-    const float *i = r[8].row[m] + r[8].unit;
-    const float *f = r[9].row[m] + r[9].unit;
-    const float *g = r[10].row[m] + r[10].unit;
-    const float *o = r[11].row[m] + r[11].unit;
+    float *h_new = r[6].row[m] + r[6].unit;
+    const float *i = r[7].row[m] + r[7].unit;
+    const float *f = r[8].row[m] + r[8].unit;
+    const float *g = r[9].row[m] + r[9].unit;
+    const float *o = r[10].row[m] + r[10].unit;
     for (int64_t u = 0; u < units; u += Of<float>::lanes) {
       const Vf t14 = sigmoid(load(f + u));
       const Vf t17 = sigmoid(load(i + u));
       const Vf t18 = tanh(load(g + u));
       const Vf c_ = fma(t14, load(c + u), t17 * t18);
       const Vf t21 = sigmoid(load(o + u));
-      const Vf t22 = tanh(c_);
-      const Vf h_new_ = t21 * t22;
+      const Vf h_new_ = t21 * tanh(c_);
       store(keep0 + u, t14);
       store(keep1 + u, t17);
       store(keep2 + u, t18);
       store(c_new + u, c_);
       store(keep3 + u, t21);
-      store(keep4 + u, t22);
       store(h_new + u, h_new_);
     }
   }
@@ -339,9 +336,9 @@ void lstm_train_0(const Register<float> *r, int64_t rows, int64_t units) {
 // LSTM (Gers, Schmidhuber & Cummins 2000)
 void lstm_back_0(const Register<float> *r, int64_t rows, int64_t units) {
   for (int64_t m = 0; m < rows; m++) {
-    const float *carry_h = r[0].row[m] + r[0].unit;
-    const float *dy = r[1].row[m] + r[1].unit;
-    const float *keep4 = r[2].row[m] + r[2].unit;
+    const float *c_new = r[0].row[m] + r[0].unit;
+    const float *carry_h = r[1].row[m] + r[1].unit;
+    const float *dy = r[2].row[m] + r[2].unit;
     const float *keep3 = r[3].row[m] + r[3].unit;
     const float *carry_c = r[4].row[m] + r[4].unit;
     const float *keep2 = r[5].row[m] + r[5].unit;
@@ -354,18 +351,18 @@ void lstm_back_0(const Register<float> *r, int64_t rows, int64_t units) {
     float *carry_c_new = r[12].row[m] + r[12].unit;
     float *cross1 = r[13].row[m] + r[13].unit;
     for (int64_t u = 0; u < units; u += Of<float>::lanes) {
-      const Vf t2 = load(carry_h + u) + load(dy + u);
+      const Vf t1 = tanh(load(c_new + u));
+      const Vf t4 = load(carry_h + u) + load(dy + u);
       const Vf keep3_ = load(keep3 + u);
-      const Vf keep4_ = load(keep4 + u);
-      const Vf t12 = fma(t2 * keep3_, fnma(keep4_, keep4_, splat<Vf>(1.0f)), load(carry_c + u));
+      const Vf t13 = fma(t4 * keep3_, fnma(t1, t1, splat<Vf>(1.0f)), load(carry_c + u));
       const Vf keep1_ = load(keep1 + u);
       const Vf keep2_ = load(keep2 + u);
-      const Vf cross2_ = t12 * keep1_ * fnma(keep2_, keep2_, splat<Vf>(1.0f));
-      const Vf cross0_ = t12 * keep2_ * (keep1_ * (splat<Vf>(1.0f) - keep1_));
+      const Vf cross2_ = t13 * keep1_ * fnma(keep2_, keep2_, splat<Vf>(1.0f));
+      const Vf cross0_ = t13 * keep2_ * (keep1_ * (splat<Vf>(1.0f) - keep1_));
       const Vf keep0_ = load(keep0 + u);
-      const Vf carry_c_new_ = t12 * keep0_;
-      const Vf cross1_ = t12 * load(c + u) * (keep0_ * (splat<Vf>(1.0f) - keep0_));
-      store(cross3 + u, t2 * keep4_ * (keep3_ * (splat<Vf>(1.0f) - keep3_)));
+      const Vf carry_c_new_ = t13 * keep0_;
+      const Vf cross1_ = t13 * load(c + u) * (keep0_ * (splat<Vf>(1.0f) - keep0_));
+      store(cross3 + u, t4 * t1 * (keep3_ * (splat<Vf>(1.0f) - keep3_)));
       store(cross2 + u, cross2_);
       store(cross0 + u, cross0_);
       store(carry_c_new + u, carry_c_new_);

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cache
 
 from .graph import Node, is_leaf, needed
-from .ops import OPS, is_dear
+from .ops import OPS, is_dear, joins
 from .program import Program
 
 
@@ -75,15 +75,21 @@ def fewest(wants: Iterable[Node], free: set[Node]) -> list[Node]:
     """The fewest values from which every wanted one follows by cheap primitives alone.
 
     A minimum vertex cut between the dear values and the wanted ones (Ford & Fulkerson 1956): a node is an edge of
-    capacity one from (n, 0) to (n, 1); of the minimal cuts, the one nearest the wanted values.
+    capacity one from (n, 0) to (n, 1); of the minimal cuts, the one nearest the wanted values.  One function of values
+    that are stored anyway is not dear: a vector of it takes six cycles, as long as writing it away and fetching it back.
     """
     wanted = {n for n in wants if n not in free and n.op != "const"}
     nodes = [n for n in needed(wanted, free) if n.op != "const" and depends(n)]
     capacity: defaultdict[tuple[object, object], int] = defaultdict(int)
     endless = len(nodes) + 1
+
+    def one_call(n: Node) -> bool:
+        below = [a for a in needed([n], free) if not is_leaf(a)]
+        return not any(map(joins, below)) and sum(map(is_dear, below)) == 1
+
     for n in nodes:
         capacity[(n, 0), (n, 1)] = 1
-        if is_dear(n):
+        if is_dear(n) and not one_call(n):
             capacity["source", (n, 0)] = endless
         else:
             for a in n.args:
