@@ -1,10 +1,13 @@
-"""What tests against torch share: the same random leaves on both sides, and the comparison of values, dtypes, shapes and gradients."""
+"""What tests against torch share: the same leaves on both sides, and the comparison of values, dtypes, shapes, gradients and refusals."""
 
 import numpy as np
 import torch
 
 import budgets
 import gatecell as gc
+
+WRITTEN_OVER = "one of the variables needed for gradient computation has been modified by an inplace operation"
+"""How torch begins, and we: backward() found something written over that it needs."""
 
 
 def both(seed, *shapes, dtype=np.float32, positive=False):
@@ -42,3 +45,27 @@ def check(f, g, ours, theirs, seed=0):
     for a, b in zip(ours, theirs, strict=True):
         if b.grad is not None:
             agree(a.grad, b.grad)
+
+
+def outcome(program, m):
+    """The gradients of the leaves that a program returns, with m ours or torch; None where backward() found something written over."""
+    try:
+        return [t.grad for t in program(m)]
+    except RuntimeError as e:
+        if WRITTEN_OVER not in str(e):
+            raise
+        return None
+
+
+def same(ours, theirs):
+    """Two outcomes' gradients agree."""
+    for a, b in zip(ours, theirs, strict=True):
+        assert (a is None) == (b is None)
+        if b is not None:
+            agree(a, b)
+
+
+def values(m, *shape):
+    """Numbers between 0.5 and 1.5, the same in both, none twice."""
+    n = int(np.prod(shape))
+    return m.tensor(((np.arange(n) * 7 % n + 0.25) / n + 0.5).astype(np.float32).reshape(shape))

@@ -22,19 +22,19 @@ _GAINS = {"linear": 1.0, "sigmoid": 1.0, "tanh": 5 / 3, "relu": math.sqrt(2)}
 @wants("tensor")
 def uniform_(tensor: T, a: float = 0.0, b: float = 1.0) -> T:
     tensor.data[...] = random.uniform(a, b, tensor.shape)
-    return tensor
+    return tensor.changed()
 
 
 @wants("tensor")
 def normal_(tensor: T, mean: float = 0.0, std: float = 1.0) -> T:
     tensor.data[...] = random.normal(tensor.shape) * std + mean
-    return tensor
+    return tensor.changed()
 
 
 @wants("tensor")
 def constant_(tensor: T, val: float) -> T:
     tensor.data[...] = val
-    return tensor
+    return tensor.changed()
 
 
 def zeros_(tensor: T) -> T:
@@ -84,7 +84,7 @@ def orthogonal_(tensor: T, gain: float = 1.0) -> T:
     q, r = np.linalg.qr(flat if flat.shape[0] >= flat.shape[1] else flat.T)
     q *= np.sign(np.diag(r))  # without it the distribution depends on the factorisation's sign convention
     tensor.data[...] = gain * (q if flat.shape[0] >= flat.shape[1] else q.T).reshape(tensor.shape)
-    return tensor
+    return tensor.changed()
 
 
 @wants("tensor")

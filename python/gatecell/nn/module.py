@@ -28,6 +28,8 @@ class Parameter(Tensor):
 
     def __init__(self, data: Any, requires_grad: bool = True) -> None:
         super().__init__(data.data if isinstance(data, Tensor) else data)
+        if isinstance(data, Tensor):
+            self.version = data.version
         as_dtype(self.data.dtype)  # what a Tensor of results may be for a moment, a model is not: it has to be saved
         self.requires_grad = requires_grad
 
@@ -162,7 +164,7 @@ class Module:
         for path, module in self._walk(prefix.removesuffix(".")):
             own = [n for n, v in module.__dict__.items() if isinstance(v, Parameter)]
             own += [n for n, persistent in module._buffers.items() if persistent and module.__dict__.get(n) is not None]
-            state.update((_join(path, name), Tensor(module.__dict__[name].data)) for name in own)
+            state.update((_join(path, name), module.__dict__[name].detach()) for name in own)
         return state
 
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> IncompatibleKeys:
@@ -190,6 +192,7 @@ class Module:
             raise ValueError(f"state_dict does not fit {type(self).__name__}, nothing was loaded:\n  " + "\n  ".join(troubles))
         for name, array in arrays.items():
             own[name].data[...] = array
+            own[name].changed()
         return keys
 
     @property
@@ -317,7 +320,7 @@ def clear_gradients(tensors: Iterable[Tensor], set_to_none: bool = True) -> None
         if set_to_none:
             tensor.grad = None
         elif tensor.grad is not None:
-            tensor.grad.data.fill(0)
+            tensor.grad.zero_()
 
 
 def _as_real_array(name: str, value: Any, dtype: np.dtype[Any]) -> npt.NDArray[Any]:

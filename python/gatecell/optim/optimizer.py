@@ -101,6 +101,7 @@ class Optimizer:
                     state["step"] += 1
                 for p, g, arrays, work in self._pieces(tensor.data, tensor.grad.data, state):
                     self.update(group, p, self._descent(group, p, g, work[0]), arrays, work[1], first)
+                tensor.changed()
         return loss
 
     def initial_state(self, group: Group, p: Array) -> State:

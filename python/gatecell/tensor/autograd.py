@@ -12,7 +12,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from .tensor import Tensor
 
 Backward = Callable[..., "tuple[Array | None, ...]"]
+Version: TypeAlias = list[int]
+"""[how often memory was written in place]: one list for all tensors that share it."""
 F = TypeVar("F", bound=Callable[..., Any])
 
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
@@ -43,14 +45,16 @@ class Node:
     inputs      the Tensors it read
     backward    (gradient of each result, or None) -> (gradient of each input, or None)
     line        "file:line" of the first frame outside this package; "" unless tracing
+    kept        what backward reads of inputs and result: (number of the input, -1 or words, its Version, the count when it was read)
     outputs     how many results it has
     order       grows from inputs to results: sorting by it is a topological order
     """
 
-    __slots__ = ("op", "inputs", "attrs", "backward", "line", "outputs", "order")
+    __slots__ = ("op", "inputs", "attrs", "backward", "kept", "line", "outputs", "order")
 
     def __init__(self, op: str, inputs: tuple[Tensor, ...], attrs: dict[str, Any], backward: Backward, outputs: int = 1) -> None:
         self.op, self.inputs, self.attrs, self.backward, self.outputs = op, inputs, attrs, backward, outputs
+        self.kept: tuple[tuple[int | str, Version, int], ...] = ()
         self.line = user_line() if mode.trace else ""
         self.order = next(_order)
 
@@ -125,6 +129,19 @@ def is_grad_enabled() -> bool:
     return mode.grad
 
 
+def _as_read(node: Node) -> None:
+    """RuntimeError where something that the node's backward reads was written in place since."""
+    for what, version, count in node.kept:
+        if version[0] != count:
+            if isinstance(what, int):
+                t = None if what < 0 else node.inputs[what]
+                what = "the result" if t is None else f"input {what}, {t.dtype} of shape {t.shape},"
+            raise RuntimeError(
+                f"one of the variables needed for gradient computation has been modified by an inplace operation: {node.op} wants "
+                f"{what} at version {count}, it is at version {version[0]}. Change it after backward(), or change a clone()"
+            )
+
+
 def _freed(*_: Array | None) -> tuple[Array | None, ...]:
     raise RuntimeError(
         "backward went through a part of the graph a second time; its values were freed after the first. "
@@ -142,10 +159,12 @@ def gradients(root: Tensor, seed: Array, retain_graph: bool) -> Iterator[tuple[T
     below = {root.node}
     todo = [root.node]
     while todo:
-        for t in todo.pop().inputs:
+        node = todo.pop()
+        _as_read(node)  # before any gradient is changed
+        for t in node.inputs:
             if t.requires_grad and t.node is not None and t.node not in below:
                 if t.node.backward is _freed:
-                    _freed()  # before any gradient is changed
+                    _freed()
                 below.add(t.node)
                 todo.append(t.node)
     waiting: dict[Node, list[Array | None]] = {n: [None] * n.outputs for n in below}
@@ -155,7 +174,7 @@ def gradients(root: Tensor, seed: Array, retain_graph: bool) -> Iterator[tuple[T
             given = waiting.pop(node)
             inputs, back = node.inputs, node.backward(*given)
             if not retain_graph:
-                node.backward, node.inputs = _freed, ()
+                node.backward, node.inputs, node.kept = _freed, (), ()
             for t, g in zip(inputs, back, strict=True):
                 if g is None or not t.requires_grad:
                     continue

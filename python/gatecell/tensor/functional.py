@@ -179,7 +179,7 @@ def silu(input: Tensor) -> Tensor:
 @wants("input")
 def leaky_relu(input: Tensor, negative_slope: float = 0.01) -> Tensor:
     """x above 0, negative_slope x below."""
-    return input.relu() - negative_slope * (-input).relu()
+    return input.relu() + negative_slope * input.clamp(max=0)
 
 
 @wants("input")

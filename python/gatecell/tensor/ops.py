@@ -2,13 +2,15 @@
 
 Not here: the Tensor class, type promotion, the tape (tensor.py), products on the core (products.py), recurrences (recurrence.py).
 A row's `of` takes arrays and settings; `pull` has one function per array, (g, y, *arrays, **settings) -> that array's gradient, where g is
-the gradient of the result y.  Gradients may come back in the broadcast shape: `apply` sums them down.
+the gradient of the result y.  Gradients may come back in the broadcast shape: `gradients` sums them down.  At ties, at 0 and at NaN they
+are torch's; where one is 0 it is so for an infinite g, too.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -29,8 +31,17 @@ class Together:
 
 @dataclass(frozen=True)
 class Op:
+    """A row.
+
+    pull    a function per array; (position) -> it where their number is free; None: no derivative
+    reads   a word per array: whose values its pullback reads, "a" the first array, "b" the second, "y" the result; "-" none, only shapes
+    view    whether the result shares memory with the first array, where NumPy can
+    """
+
     of: Callable[..., Any]
-    pull: tuple[Pull, ...] | Callable[[int], Pull] | Together | None  # a function per array; (position) -> it where their number is free
+    pull: tuple[Pull, ...] | Callable[[int], Pull] | Together | None
+    reads: str = ""
+    view: bool = False
 
     def gradients(self, g: Array, wanted: tuple[bool, ...], y: Array, arrays: tuple[Array, ...], settings: Any) -> tuple[Array | None, ...]:
         """The gradient of each array for which one is wanted, from that of the result; None for the others."""
@@ -40,6 +51,13 @@ class Op:
         return tuple(
             unbroadcast(pull(g, y, *arrays, **settings), a) if want else None for pull, want, a in zip(pulls, wanted, arrays, strict=True)
         )
+
+
+@cache
+def kept(reads: str, wanted: tuple[bool, ...]) -> tuple[int, ...]:
+    """Which values the gradients that are wanted need, from a row's `reads`: numbers of arrays, -1 the result."""
+    letters = {letter for word, want in zip(reads.split(), wanted, strict=False) if want for letter in word}
+    return tuple(sorted("yabc".index(letter) - 1 for letter in letters - {"-"}))
 
 
 def unbroadcast(g: Array, like: Array) -> Array:
@@ -60,9 +78,13 @@ def _count(a: Array, dim: Any) -> int:
 
 
 def _extreme(g: Array, y: Array, a: Array) -> Array:
-    """The largest or smallest of all: ties share the gradient, as in torch."""
-    hit = a == y
-    return np.asarray(g * hit / hit.sum())
+    """The largest or smallest of all: ties share the gradient; where the result is NaN, those that are."""
+    hit = np.isnan(a) if np.isnan(y) else a == y
+    return np.where(hit, g / a.dtype.type(hit.sum()), 0)
+
+
+def _sign(a: Array) -> Array:
+    return np.subtract(a > 0, a < 0, dtype=a.dtype)  # NaN has none: 0, as in torch
 
 
 def sigmoid(a: Array) -> Array:
@@ -80,7 +102,7 @@ def _log_softmax(a: Array, dim: int) -> Array:
 
 
 def _pow_exponent(g: Array, y: Array, a: Array, b: Array) -> Array:
-    return g * y * np.where((a == 0) & (b >= 0), 0, np.log(np.where(a == 0, 1, a)))
+    return g * np.where((a == 0) & (b >= 0), 0, y * np.log(a))
 
 
 def _batched_left(g: Array, y: Array, a: Array, b: Array) -> Array:
@@ -105,6 +127,11 @@ def _matmul(a: Array, b: Array) -> Array:
 
 def _matmul_back(g: Array, wanted: tuple[bool, ...], a: Array, b: Array) -> tuple[Array | None, ...]:
     return products.matmul_backward(g, wanted, a, b) if b.ndim <= 2 else _batched.gradients(g, wanted, g, (a, b), {})
+
+
+def _getitem(a: Array, key: tuple[Any, ...]) -> Array:
+    y = a[key]
+    return y if isinstance(y, np.ndarray) else np.asarray(a[(*key, ...)])  # one element, as an array that shares its memory
 
 
 def _scatter(g: Array, y: Array, a: Array, key: Any) -> Array:
@@ -136,9 +163,9 @@ def _cat_piece(i: int) -> Pull:
     return pull
 
 
-def _share(a: Array, b: Array, y: Array) -> Array:
-    """Which part of the gradient of max or min goes to `a`: all where it wins, half at a tie."""
-    return np.where(a == b, 0.5, a == y)
+def _winner(g: Array, a: Array, b: Array, lost: Array) -> Array:
+    """The part of a's gradient in max or min of a and b: all but where it `lost`, half at a tie; NaN loses to nobody."""
+    return np.where(lost, 0, np.where(a == b, g / 2, g))
 
 
 def _inside(a: Array, low: float | None, high: float | None) -> Array:
@@ -153,57 +180,59 @@ OPS: dict[str, Op] = {
     # Pointwise, of two.
     "add": Op(np.add, (lambda g, y, a, b: g, lambda g, y, a, b: g)),
     "sub": Op(np.subtract, (lambda g, y, a, b: g, lambda g, y, a, b: -g)),
-    "mul": Op(np.multiply, (lambda g, y, a, b: g * b, lambda g, y, a, b: g * a)),
-    "div": Op(np.divide, (lambda g, y, a, b: g / b, lambda g, y, a, b: -(g / b) * y)),
-    "pow": Op(np.power, (lambda g, y, a, b: g * np.where(b == 0, 0, b * np.power(a, b - 1)), _pow_exponent)),
-    "maximum": Op(np.maximum, (lambda g, y, a, b: g * _share(a, b, y), lambda g, y, a, b: g * _share(b, a, y))),
-    "minimum": Op(np.minimum, (lambda g, y, a, b: g * _share(a, b, y), lambda g, y, a, b: g * _share(b, a, y))),
-    "remainder": Op(np.remainder, (lambda g, y, a, b: g, lambda g, y, a, b: -g * np.floor_divide(a, b))),
+    "mul": Op(np.multiply, (lambda g, y, a, b: g * b, lambda g, y, a, b: g * a), "b a"),
+    "div": Op(np.divide, (lambda g, y, a, b: g / b, lambda g, y, a, b: -g * (a / b / b)), "b ab"),
+    "pow": Op(np.power, (lambda g, y, a, b: np.where(b == 0, 0, g * (b * np.power(a, b - 1))), _pow_exponent), "ab aby"),
+    "maximum": Op(np.maximum, (lambda g, y, a, b: _winner(g, a, b, a < b), lambda g, y, a, b: _winner(g, b, a, b < a)), "ab ab"),
+    "minimum": Op(np.minimum, (lambda g, y, a, b: _winner(g, a, b, a > b), lambda g, y, a, b: _winner(g, b, a, b > a)), "ab ab"),
+    "remainder": Op(np.remainder, (lambda g, y, a, b: g, lambda g, y, a, b: -g * np.floor_divide(a, b)), "- ab"),
     "floor_divide": Op(np.floor_divide, (_zero, _zero)),
     # Pointwise, of one.
     "neg": Op(np.negative, (lambda g, y, a: -g,)),
-    "abs": Op(np.abs, (lambda g, y, a: g * np.sign(a),)),
-    "exp": Op(np.exp, (lambda g, y, a: g * y,)),
-    "log": Op(np.log, (lambda g, y, a: g / a,)),
-    "sqrt": Op(np.sqrt, (lambda g, y, a: g / (2 * y),)),
-    "sin": Op(np.sin, (lambda g, y, a: g * np.cos(a),)),
-    "cos": Op(np.cos, (lambda g, y, a: -g * np.sin(a),)),
-    "tanh": Op(np.tanh, (lambda g, y, a: g * (1 - y * y),)),
-    "sigmoid": Op(sigmoid, (lambda g, y, a: g * (y * (1 - y)),)),
-    "log_sigmoid": Op(lambda a: np.minimum(a, 0) - np.log1p(np.exp(-np.abs(a))), (lambda g, y, a: g * sigmoid(-a),)),
-    "relu": Op(lambda a: np.maximum(a, 0), (lambda g, y, a: g * (a > 0),)),
-    "sign": Op(np.sign, (_zero,)),
-    "clamp": Op(lambda a, low, high: np.clip(a, low, high), (lambda g, y, a, low, high: g * _inside(a, low, high),)),
+    "abs": Op(np.abs, (lambda g, y, a: g * _sign(a),), "a"),
+    "exp": Op(np.exp, (lambda g, y, a: g * y,), "y"),
+    "log": Op(np.log, (lambda g, y, a: g / a,), "a"),
+    "sqrt": Op(np.sqrt, (lambda g, y, a: g / (2 * y),), "y"),
+    "sin": Op(np.sin, (lambda g, y, a: g * np.cos(a),), "a"),
+    "cos": Op(np.cos, (lambda g, y, a: -g * np.sin(a),), "a"),
+    "tanh": Op(np.tanh, (lambda g, y, a: g * (1 - y * y),), "y"),
+    "sigmoid": Op(sigmoid, (lambda g, y, a: g * (y * (1 - y)),), "y"),
+    "log_sigmoid": Op(lambda a: np.minimum(a, 0) - np.log1p(np.exp(-np.abs(a))), (lambda g, y, a: g * sigmoid(-a),), "a"),
+    "relu": Op(lambda a: np.maximum(a, 0), (lambda g, y, a: np.where(y <= 0, 0, g),), "y"),
+    "sign": Op(_sign, (_zero,)),
+    "clamp": Op(lambda a, low, high: np.clip(a, low, high), (lambda g, y, a, low, high: np.where(_inside(a, low, high), g, 0),), "a"),
     "cast": Op(lambda a, dtype: a.astype(dtype), (lambda g, y, a, dtype: g,)),
-    "detach": Op(lambda a: a, None),
+    "detach": Op(lambda a: a, None, view=True),
     "clone": Op(np.copy, (lambda g, y, a: g,)),
-    "masked_fill": Op(lambda a, mask, value: np.where(mask, a.dtype.type(value), a), (lambda g, y, a, mask, value: g * ~mask, _zero)),
-    "where": Op(np.where, (_zero, lambda g, y, c, a, b: g * c, lambda g, y, c, a, b: g * ~c)),
+    "masked_fill": Op(
+        lambda a, mask, value: np.where(mask, a.dtype.type(value), a), (lambda g, y, a, mask, value: np.where(mask, 0, g), _zero), "b -"
+    ),
+    "where": Op(np.where, (_zero, lambda g, y, c, a, b: np.where(c, g, 0), lambda g, y, c, a, b: np.where(c, 0, g)), "- a a"),
     # Over axes.  `dim` None: all.
     "sum": Op(lambda a, dim, keepdim: a.sum(axis=dim, keepdims=keepdim), (lambda g, y, a, dim, keepdim: _widen(g, a, dim, keepdim),)),
     "mean": Op(
         lambda a, dim, keepdim: a.mean(axis=dim, keepdims=keepdim),
         (lambda g, y, a, dim, keepdim: _widen(g, a, dim, keepdim) / np.asarray(_count(a, dim), a.dtype),),
     ),
-    "amax": Op(np.max, (_extreme,)),
-    "amin": Op(np.min, (_extreme,)),
+    "amax": Op(np.max, (_extreme,), "ay"),
+    "amin": Op(np.min, (_extreme,), "ay"),
     "pick": Op(lambda a, index, dim: np.take_along_axis(a, index, axis=dim), (_put,)),  # one entry of `dim` per place
     "argmax": Op(lambda a, dim: np.argmax(a, axis=dim), None),
     "argmin": Op(lambda a, dim: np.argmin(a, axis=dim), None),
-    "softmax": Op(_softmax, (lambda g, y, a, dim: y * (g - (g * y).sum(axis=dim, keepdims=True)),)),
-    "log_softmax": Op(_log_softmax, (lambda g, y, a, dim: g - np.exp(y) * g.sum(axis=dim, keepdims=True),)),
+    "softmax": Op(_softmax, (lambda g, y, a, dim: y * (g - (g * y).sum(axis=dim, keepdims=True)),), "y"),
+    "log_softmax": Op(_log_softmax, (lambda g, y, a, dim: g - np.exp(y) * g.sum(axis=dim, keepdims=True),), "y"),
     # Places.  `reshape`, `permute`, `expand` and a `getitem` of numbers and slices share memory with their argument, as in torch.
-    "reshape": Op(lambda a, shape: a.reshape(shape), (lambda g, y, a, shape: g.reshape(a.shape),)),
-    "permute": Op(np.transpose, (lambda g, y, a, axes: np.transpose(g, np.argsort(axes)),)),
-    "expand": Op(np.broadcast_to, (lambda g, y, a, shape: g,)),
-    "getitem": Op(lambda a, key: a[key], (_scatter,)),
-    "flip": Op(np.flip, (lambda g, y, a, axis: np.flip(g, axis),)),
+    "reshape": Op(lambda a, shape: a.reshape(shape), (lambda g, y, a, shape: g.reshape(a.shape),), view=True),
+    "permute": Op(np.transpose, (lambda g, y, a, axes: np.transpose(g, np.argsort(axes)),), view=True),
+    "expand": Op(np.broadcast_to, (lambda g, y, a, shape: g,), view=True),
+    "getitem": Op(_getitem, (_scatter,), view=True),
+    "flip": Op(lambda a, axis: np.flip(a, axis).copy(), (lambda g, y, a, axis: np.flip(g, axis),)),
     "cat": Op(lambda *arrays, dim: np.concatenate(arrays, axis=dim), _cat_piece),
     "stack": Op(lambda *arrays, dim: np.stack(arrays, axis=dim), lambda i: lambda g, y, *arrays, dim: np.take(g, i, axis=dim)),
     # With weights.
-    "matmul": Op(_matmul, Together(_matmul_back)),
-    "linear": Op(products.linear_forward, Together(products.linear_backward)),  # x (..., I), weight (O, I), bias (O,) -> (..., O)
-    "embedding": Op(lambda weight, tokens: weight[tokens], (_embedding_rows, _zero)),  # weight (V, D), tokens (...) -> (..., D)
+    "matmul": Op(_matmul, Together(_matmul_back), "b a"),
+    "linear": Op(products.linear_forward, Together(products.linear_backward), "b a -"),  # x (..., I), weight (O, I), bias (O,) -> (..., O)
+    "embedding": Op(lambda weight, tokens: weight[tokens], (_embedding_rows, _zero), "b -"),  # weight (V, D), tokens (...) -> (..., D)
 }
 _COMPARE: dict[str, Callable[..., Any]] = {
     "eq": np.equal, "ne": np.not_equal, "lt": np.less, "le": np.less_equal, "gt": np.greater, "ge": np.greater_equal,

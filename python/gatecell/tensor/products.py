@@ -102,8 +102,8 @@ def linear_forward(x: Array, weight: Array, bias: Array | None = None) -> Array:
 def linear_backward(g: Array, wanted: tuple[bool, ...], x: Array, weight: Array, bias: Array | None = None) -> tuple[Array | None, ...]:
     """The gradients of those inputs that are wanted; g (..., O): the result's."""
     dx = Product(weight, transposed=True, rows=math.prod(g.shape[:-1]))(g) if wanted[0] else None
-    dw, db = outer(g, x, bias is not None) if any(wanted[1:]) else (None, None)
-    return (dx, dw) if bias is None else (dx, dw, db)
+    dw, db = outer(g, x, any(wanted[2:])) if any(wanted[1:]) else (None, None)
+    return (dx, dw if wanted[1] else None, db)[: len(wanted)]
 
 
 def outer(g: Array, x: Array, alone: bool = False) -> tuple[Array, Array | None]:
@@ -119,8 +119,8 @@ def outer(g: Array, x: Array, alone: bool = False) -> tuple[Array, Array | None]
         A, B, _ = g.shape
         of_g, of_x = ((a.strides[0] // size, a.strides[1] // size) for a in (g, x))
     if n % engine.PAD:  # the core reads whole vectors of it
-        wide = _core.empty((A, B, padded(n)), g.dtype)
-        wide[:, :, :n], wide[:, :, n:] = g.reshape(A, B, n), 0
+        wide = np.zeros((A, B, padded(n)), g.dtype)
+        wide[:, :, :n] = g.reshape(A, B, n)
         g, of_g = wide, (B * padded(n), padded(n))
     _core.outer(A, B, [(g, 0, *of_g, 0)], n, (x, 0, *of_x, 0), m, [products], [sums], engine.get_num_threads())
     return products, sums

@@ -40,19 +40,21 @@ def recurrence(
     training = mode.grad and any(t.requires_grad for t in inputs)
     layer = engine.Layer(cell, {k: w.data for k, w in weights.items()}, sizes)
     start = {s: states[s].data for s in cell.states}
-    output, last, saved = bptt.forward(layer, x.data, start, reverse=reverse, training=training, lengths=lengths)
+    array, want_x = x.data, x.requires_grad
+    output, last, saved = bptt.forward(layer, array, start, reverse=reverse, training=training, lengths=lengths)
     unused = [saved] if training else []
 
     def backward(*given: Array | None) -> tuple[Array | None, ...]:
         # The way back writes over what was saved; a second time, with retain_graph, it is computed again.
-        kept = unused.pop() if unused else bptt.forward(layer, x.data, start, reverse=reverse, training=True, lengths=lengths)[2]
+        kept = unused.pop() if unused else bptt.forward(layer, array, start, reverse=reverse, training=True, lengths=lengths)[2]
         dlast = dict(zip(cell.states, given[1:], strict=True))
-        grads = bptt.backward(kept, x.data, given[0], dlast, want_x=x.requires_grad)
+        grads = bptt.backward(kept, array, given[0], dlast, want_x=want_x)
         return (grads.get("x"), *(grads[s] for s in cell.states), *(grads[k] for k in names))
 
     attrs: dict[str, Any] = {"cell": cell.name, "reverse": reverse, "lengths": lengths is not None, "weights": tuple(names)}
     first, ends = Tensor(output), {s: Tensor(last[s]) for s in cell.states}
-    record("recurrence", inputs, (first, *ends.values()), backward, attrs)
+    if training or mode.trace:  # what is read on the way back: all that came in, and the output, which is the first state's memory
+        record("recurrence", inputs, (first, *ends.values()), backward, attrs, training, (*range(len(inputs)), -1))
     return first, ends
 
 

@@ -1,46 +1,50 @@
 """Tensor: a NumPy array and how it came to be, with torch's methods and meaning.
 
-Not here: what an operation computes (ops.py), the walk back (autograd.py), making tensors from nothing (create.py), losses (functional.py).
+Not here: what an operation computes (ops.py), writing in place (inplace.py), the walk back (autograd.py), making tensors from nothing
+(create.py), losses (functional.py).
 `data` is the array itself: what is done to it directly, the tape does not see.
 """
 
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, TypeAlias
 
 import numpy as np
 
-from ..errors import Unsupported
-from . import autograd, random
-from .autograd import Backward, Node, mode
+from . import autograd
+from .autograd import Backward, Node, Version, mode
 from .checks import what
 from .device import device as Device
 from .dtypes import Array, DType, Scalar, as_dtype, bool_, float32, float64, int64, promote
-from .methods import Methods
-from .ops import OPS, Together
+from .inplace import InPlace, plain_key
+from .ops import OPS, Together, kept
 
 Operand: TypeAlias = "Tensor | Scalar"
 _bool: TypeAlias = bool  # the class has methods of these names
 _float: TypeAlias = float
 
 
-class Tensor(Methods):
+class Tensor(InPlace):
     """An array (shared; anything else becomes float32, as with torch.Tensor) and what the tape knows of it.
 
-    data: the array; grad: accumulated gradient or None; node, index: the operation that made it and which of its results it is.
+    data: the array; grad: accumulated gradient or None; node, index: the operation that made it and which of its results it is;
+    version: how often its memory was written in place, one count for all that share it (see `changed`).
     """
 
-    __slots__ = ("data", "_grad", "node", "index", "_requires_grad", "__weakref__")
+    __slots__ = ("data", "_grad", "node", "index", "version", "_requires_grad", "__weakref__")
     __array_priority__ = 1000.0  # NumPy numbers on the left leave + - * / to this class
     __hash__ = object.__hash__
 
     def __init__(self, data: Any, requires_grad: _bool = False) -> None:
-        self.data: Array = np.asarray(data) if isinstance(data, (np.ndarray, np.generic)) else np.array(data, np.float32)
+        if type(data) is not np.ndarray:
+            data = np.asarray(data) if isinstance(data, (np.ndarray, np.generic)) else np.array(data, np.float32)
+        self.data: Array = data
         self._grad: Tensor | None = None
         self.node: Node | None = None
         self.index = 0
+        self.version: Version = [0]
         self._requires_grad = False
         if requires_grad:
             self.requires_grad = True
@@ -172,7 +176,8 @@ class Tensor(Methods):
                 raise ValueError(f"backward without a gradient wants a result of one element, got shape {self.shape}")
             seed = np.ones_like(self.data)
         else:
-            seed = np.array(np.asarray(gradient), dtype=self.dtype)  # a copy: it may be the gradient of a leaf that is about to grow
+            given = gradient.data if isinstance(gradient, Tensor) else np.asarray(gradient)
+            seed = np.array(given, dtype=self.dtype)  # a copy: it may be the gradient of a leaf that is about to grow
             if seed.shape != self.shape:
                 raise ValueError(f"backward: gradient of shape {self.shape} wanted, got {seed.shape}")
         found = autograd.gradients(self, seed, retain_graph) if self.node is not None else [(self, seed)]
@@ -181,101 +186,26 @@ class Tensor(Methods):
                 leaf._grad = Tensor(np.array(g, order="C"))
             else:
                 leaf._grad.data += g
+                leaf._grad.changed()
 
     def detach(self) -> Tensor:
         """The same memory, cut from the tape."""
-        return apply("detach", self) if mode.trace else Tensor(self.data)
+        if mode.trace:
+            return apply("detach", self)
+        y = Tensor(self.data)
+        y.version = self.version
+        return y
 
     def clone(self) -> Tensor:
         return apply("clone", self)
 
-    def zero_(self) -> Tensor:
-        return self.fill_(0)
-
-    def fill_(self, value: Scalar) -> Tensor:
-        self._writable()
-        self.data.fill(value)
-        return self
-
-    def copy_(self, source: Tensor | Array) -> Tensor:
-        """Overwrite the elements by those of `source` (broadcast, cast)."""
-        self._writable(source)
-        np.copyto(self.data, np.asarray(source), casting="unsafe")
-        return self
-
-    def uniform_(self, low: _float = 0.0, high: _float = 1.0) -> Tensor:
-        self._writable()
-        self.data[...] = random.uniform(low, high, self.shape)
-        return self
-
-    def normal_(self, mean: _float = 0.0, std: _float = 1.0) -> Tensor:
-        self._writable()
-        self.data[...] = random.normal(self.shape) * std + mean
-        return self
-
-    def _followed(self) -> _bool:
-        """Whether the tape would want to know of a change."""
-        return (self._requires_grad and mode.grad) or (self.node is not None and mode.trace)
-
-    def _writable(self, *sources: Any) -> None:
-        """RuntimeError where a write would escape the tape, Unsupported where it would escape a trace."""
-        for t in (self, *sources):
-            if isinstance(t, Tensor) and t._followed():
-                if mode.trace:
-                    raise Unsupported(f"a write into a tensor at {autograd.user_line()} cannot run step by step: use cat, stack or where")
-                raise RuntimeError(
-                    "writing into a tensor, or from one, that the tape follows: do it under no_grad(), "
-                    "or make a new tensor with where, cat or stack"
-                )
-
     def __getitem__(self, key: Any) -> Tensor:
         """Numbers, slices, None and ... give a view; arrays and lists of indices or booleans a copy.  IndexError where it is outside."""
-        return self._op("getitem", key=_plain_key(key))
-
-    def __setitem__(self, key: Any, value: Operand | Array) -> None:
-        self._writable(value)
-        self.data[_plain_key(key)] = np.asarray(value)
-
-    def __iadd__(self, other: Operand) -> Tensor:
-        return self._update("add", other)
-
-    def __isub__(self, other: Operand) -> Tensor:
-        return self._update("sub", other)
-
-    def __imul__(self, other: Operand) -> Tensor:
-        return self._update("mul", other)
-
-    def __itruediv__(self, other: Operand) -> Tensor:
-        return self._update("div", other)
-
-    def add_(self, other: Operand, alpha: _float = 1) -> Tensor:
-        """self += alpha * other, in place."""
-        return self._in_place("add", other if alpha == 1 else self._binary("mul", other, alpha))
-
-    def sub_(self, other: Operand, alpha: _float = 1) -> Tensor:
-        """self -= alpha * other, in place."""
-        return self._in_place("sub", other if alpha == 1 else self._binary("mul", other, alpha))
-
-    def mul_(self, other: Operand) -> Tensor:
-        """self *= other, in place."""
-        return self._in_place("mul", other)
-
-    def div_(self, other: Operand) -> Tensor:
-        """self /= other, in place."""
-        return self._in_place("div", other)
-
-    def _in_place(self, name: str, other: Operand) -> Tensor:
-        self._writable(other)
-        return self._update(name, other)
-
-    def _update(self, name: str, other: Operand) -> Tensor:
-        """`a += b`: in place where the tape does not follow; else a new tensor under the old name (other names keep the old value)."""
-        if self._followed() or (isinstance(other, Tensor) and other._followed()):
-            if self._requires_grad and self.node is None:
-                raise RuntimeError("a leaf that requires a gradient cannot change in place: do it under no_grad()")
-            return self._binary(name, self, other)
-        np.copyto(self.data, self._binary(name, self, other).data, casting="same_kind")
-        return self
+        y = self._op("getitem", key=plain_key(key))
+        if y.node is not None:  # the way back reads the indices, which are no inputs
+            indices = [k.version for k in (key if isinstance(key, tuple) else (key,)) if isinstance(k, Tensor)]
+            y.node.kept += tuple(("an index", v, v[0]) for v in indices)
+        return y
 
     # Types.
 
@@ -332,35 +262,47 @@ class Tensor(Methods):
         return apply(name, *(v.to(dtype) if isinstance(v, Tensor) else Tensor(np.asarray(v, dtype)) for v in (a, b)))
 
 
-def _plain_key(key: Any) -> tuple[Any, ...]:
-    """An index as NumPy takes it: Tensors become arrays, lists stay."""
-    return tuple(k.data if isinstance(k, Tensor) else k for k in (key if isinstance(key, tuple) else (key,)))
-
-
 def apply(name: str, *inputs: Tensor, **attrs: Any) -> Tensor:
     """Carry out an operation of the table on tensors of fitting types, and note it on the tape where someone may want it."""
     op = OPS[name]
     arrays = tuple(t.data for t in inputs)
-    if isinstance(op.pull, Together):  # on the core, which warns of nothing
-        y = Tensor(op.of(*arrays))
+    if op.view or isinstance(op.pull, Together):  # places, or on the core: NumPy has nothing to warn of
+        y = Tensor(op.of(*arrays, **attrs))
+        if op.view and np.may_share_memory(y.data, arrays[0]):
+            y.version = inputs[0].version
     else:
         with np.errstate(all="ignore"):  # inf and nan are results, as in torch
             y = Tensor(op.of(*arrays, **attrs))
-    if mode.trace or (mode.grad and op.pull is not None and any(t._requires_grad for t in inputs)):
+    if not (mode.grad or mode.trace):
+        return y
+    wanted = tuple([t._requires_grad for t in inputs])
+    followed = mode.grad and op.pull is not None and True in wanted
+    if followed or mode.trace:
 
         def backward(g: Array) -> tuple[Array | None, ...]:
             return op.gradients(g, wanted, y_data, arrays, attrs)
 
-        wanted, y_data = tuple(t._requires_grad for t in inputs), y.data
-        record(name, inputs, (y,), backward, attrs)
+        y_data = y.data
+        record(name, inputs, (y,), backward, attrs, followed, kept(op.reads, wanted) if op.reads else ())
     return y
 
 
-def record(name: str, inputs: tuple[Tensor, ...], results: tuple[Tensor, ...], backward: Backward, attrs: dict[str, Any]) -> None:
-    """Note on the tape that `results`, new tensors, come from `inputs` (arguments as in `autograd.Node`), where anyone wants it."""
-    followed = mode.grad and any(t._requires_grad for t in inputs)
-    if followed or mode.trace:
-        node = Node(name, inputs, attrs, backward, len(results))
-        for i, t in enumerate(results):
-            t.node, t.index = node, i
-            t._requires_grad = followed and t.data.dtype.kind == "f"
+def record(
+    name: str,
+    inputs: tuple[Tensor, ...],
+    results: tuple[Tensor, ...],
+    backward: Backward,
+    attrs: dict[str, Any],
+    followed: bool,
+    reads: Iterable[int],
+) -> None:
+    """Note that `results`, new tensors, come from `inputs` (arguments as in `autograd.Node`).
+
+    followed: gradients will want to know; reads: what `backward` reads of them, numbers of inputs, and -1 for the first result.
+    """
+    node = Node(name, inputs, attrs, backward, len(results))
+    for i, t in enumerate(results):
+        t.node, t.index = node, i
+        t._requires_grad = followed and t.data.dtype.kind == "f"
+    if followed:
+        node.kept = tuple([(i, v := (inputs[i] if i >= 0 else results[0]).version, v[0]) for i in reads])

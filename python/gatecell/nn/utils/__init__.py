@@ -25,15 +25,17 @@ def clip_grad_norm_(
     """
     if not max_norm > 0:
         raise ValueError(f"max_norm wants a positive number, got {max_norm}")
-    gradients = [p.grad.data for p in _tensors(parameters) if p.grad is not None]
+    tensors = [p.grad for p in _tensors(parameters) if p.grad is not None]
+    gradients = [t.data for t in tensors]
     total = _norm(gradients, norm_type)
     if error_if_nonfinite and not math.isfinite(total):
         raise ValueError(f"the gradients' norm of order {norm_type} is {total}, wanted a finite one; nothing was scaled")
     factor = max_norm / (total + 1e-6)  # torch's guard against 0
     if not factor >= 1:
         with np.errstate(invalid="ignore"):  # inf * 0 is the NaN that is to spread
-            for g in gradients:
-                g *= factor
+            for t in tensors:
+                t.data *= factor
+                t.changed()
     return _scalar(total, gradients)
 
 
@@ -53,6 +55,7 @@ def clip_grad_value_(parameters: Tensor | Iterable[Tensor], clip_value: float) -
     for p in _tensors(parameters):
         if p.grad is not None:
             np.clip(p.grad.data, -clip_value, clip_value, out=p.grad.data)
+            p.grad.changed()
 
 
 def parameters_to_vector(parameters: Iterable[Tensor]) -> Tensor:
@@ -71,6 +74,7 @@ def vector_to_parameters(vec: Tensor, parameters: Iterable[Tensor]) -> None:
     start = 0
     for p in targets:
         p.data[...] = vec.data[start : start + p.numel()].reshape(p.shape)
+        p.changed()
         start += p.numel()
 
 
