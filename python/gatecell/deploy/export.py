@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 
 from ..emit.c import Files, Golden, check_name, check_target, float_c, integer_c
 from ..nn import Module
-from ..tensor.tensor import Tensor
 from .calibration import observe
 from .chain import float_model
+from .door import numbers
 from .graph import Input, Output, StepGraph
 from .integer import Runner
 from .layout import arranged, timed
@@ -74,10 +74,7 @@ class ExportedC:
 
         RuntimeError: no compiler, or one that fails; TypeError, ValueError: what the model would not take.
         """
-        a = x.data if isinstance(x, Tensor) else np.asarray(x)
-        if a.dtype.kind not in "fiub":
-            raise TypeError(f"x: real numbers wanted, got {a.dtype}")
-        rows, bare = timed(self.input, a)
+        rows, bare = timed(self.input, numbers("x", x))
         steps, batch, _ = rows.shape
         sequences = rows.astype(np.float32).transpose(1, 0, 2)
         data = b"".join(np.uint32(steps).tobytes() + s.tobytes() for s in sequences)

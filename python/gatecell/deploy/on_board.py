@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from ..emit.c import TARGETS
 from ..nn import Module
-from ..tensor.tensor import Tensor
 from .boards import Measurement, find, run
+from .door import numbers
 from .export import export_c
 from .graph import StepGraph
 from .layout import timed
@@ -35,9 +35,7 @@ def run_on_board(
     raises: ToolMissing, CompileError, BoardTimeout, BoardError.
     """
     find(board)
-    values = data.data if isinstance(data, Tensor) else np.asarray(data)
-    if values.dtype.kind not in "fiub":
-        raise TypeError(f"data: real numbers wanted, got {values.dtype}")
+    values = numbers("data", data)
     with tempfile.TemporaryDirectory(prefix="gatecell-") as folder:
         exported = export_c(model, folder, name=NAME, target=board if board in TARGETS else "generic")
         rows, _ = timed(exported.input, values)

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from ..nn import Module
-from ..tensor.tensor import Tensor
 from .chain import float_model
+from .door import numbers
 from .graph import StepGraph
 from .layout import timed
 from .quantized import QuantizedModel
@@ -37,10 +37,7 @@ def quantize(model: Module | StepGraph, calibration: Any, scheme: str = "w8a8", 
         raise TypeError(f"model: a Module wanted, got {type(model).__name__}")
     graph = model if isinstance(model, StepGraph) else trace(model)
     chain = float_model(graph)
-    a = calibration.data if isinstance(calibration, Tensor) else np.asarray(calibration)
-    if a.dtype.kind not in "fiub":
-        raise TypeError(f"calibration: real numbers wanted, got {a.dtype}")
-    x, _ = timed(graph.input, a)
+    x, _ = timed(graph.input, numbers("calibration", calibration))
     with np.errstate(over="ignore"):
         beyond = np.argwhere(~np.isfinite(x.astype(np.float32)))
     if len(beyond):

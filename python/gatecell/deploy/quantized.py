@@ -18,6 +18,7 @@ from ..algebra.integer import IntegerProgram, Vector, prove
 from ..algebra.model import IntegerLayer, IntegerModel, check, check_rule, quantize_input
 from ..tensor.integers import CoreModel
 from .axes import BATCH, FEATURE, TIME
+from .door import batch_size, new_states, numbers, step_input, step_output
 from .graph import Input, Output, check_ends
 from .layout import arranged, timed
 from .plain import pack, unpack
@@ -73,9 +74,7 @@ class QuantizedModel:
 
         TypeError: no real numbers; ValueError: a wrong shape, NaN (a device takes it for the lower end).
         """
-        a = np.asarray(getattr(x, "data", x) if not isinstance(x, np.ndarray) else x)
-        if a.dtype.kind not in "fiub":
-            raise TypeError(f"x: real numbers wanted, got {a.dtype}")
+        a = numbers("x", x)
         if self.model.inputs > 1 and (a.ndim == 0 or a.shape[-1] != self.model.inputs):
             raise ValueError(f"x: {self.model.inputs} features wanted in the last dimension, got shape {a.shape}")
         if a.dtype.kind == "f" and len(holes := np.argwhere(np.isnan(a))):
@@ -188,11 +187,7 @@ class QuantizedStream:
     """s = q.stream(batch=1); y = s.step(x): the integer model one step at a time, as a device runs it; the calls are Stream's."""
 
     def __init__(self, q: QuantizedModel, batch: int = 1) -> None:
-        if isinstance(batch, bool) or not isinstance(batch, (int, np.integer)):
-            raise TypeError(f"batch: a whole number wanted, got {type(batch).__name__}")
-        if batch < 1:
-            raise ValueError(f"batch: at least 1 wanted, got {batch}")
-        self.q, self.batch = q, int(batch)
+        self.q, self.batch = q, batch_size(batch)
         self._lengths = {BATCH: self.batch, FEATURE: q.model.outputs}
         self._axes = [a for a in q.output.axes if a != TIME]
         self._shape = (self.batch,) + (q.model.inputs,) * (FEATURE in q.input.axes)
@@ -203,20 +198,12 @@ class QuantizedStream:
 
         With a batch of 1 its axis may be missing, from x and then from the result.
         `out`: a float32 array of the result's shape to write into.
-        TypeError: what is no array of numbers, `out` of another dtype; ValueError: wrong shapes.  Neither changes the state.
+        TypeError: what is no array of numbers, `out` of another dtype; ValueError: wrong shapes, NaN, a read-only `out`.  Neither changes
+        the state.
         """
-        a = np.asarray(getattr(x, "data", x) if not isinstance(x, np.ndarray) else x)
-        if a.dtype.kind not in "fiub":
-            raise TypeError(f"x: real numbers wanted, got {a.dtype}")
-        if a.shape != self._shape and (self.batch != 1 or a.shape != self._shape[1:]):
-            raise ValueError(f"x: shape {self._shape} wanted{f', or {self._shape[1:]}' * (self.batch == 1)}, got {a.shape}")
+        a = step_input(x, self._shape)
         shape = tuple(self._lengths[n] for n in self._axes if n != BATCH or a.ndim == len(self._shape))
-        if out is None:
-            out = np.empty(shape, np.float32)
-        elif not isinstance(out, np.ndarray) or out.dtype != np.float32:
-            raise TypeError(f"out: an array of float32 wanted, got {getattr(out, 'dtype', type(out).__name__)}")
-        elif out.shape != shape:
-            raise ValueError(f"out: shape {shape} wanted, got {out.shape}")
+        out = step_output(out, shape, np.dtype(np.float32))
         rows = self.q.quantize_input(a.reshape(self.batch, self.q.model.inputs))
         y = self.q.dequantize_rows(self.q.core.run(rows[None], self._states)[0])
         out[...] = (y.T if self._axes[0] == FEATURE else y).reshape(shape)
@@ -235,17 +222,9 @@ class QuantizedStream:
     def state(self, state: Mapping[str, Array]) -> None:
         """TypeError: no mapping, no integers.  ValueError: other names, shapes, or values than the state can have."""
         own = {name: (a, v) for name, a, v in self._named()}
-        if not isinstance(state, Mapping):
-            raise TypeError(f"state: a mapping of names to arrays wanted, got {type(state).__name__}")
-        if set(state) != set(own):
-            raise ValueError(f"state: the names {', '.join(own) or 'none'} wanted, got {', '.join(map(str, state)) or 'none'}")
-        new = {name: np.asarray(state[name]) for name in own}
+        new = new_states(state, {name: a for name, (a, _) in own.items()}, "whole")
         for name, value in new.items():
-            a, v = own[name]
-            if value.dtype.kind not in "iu":
-                raise TypeError(f"state {name}: integers wanted, got {value.dtype}")
-            if value.shape != a.shape:
-                raise ValueError(f"state {name}: shape {a.shape} wanted, got {value.shape}")
+            v = own[name][1]
             if not v.lo <= value.min() <= value.max() <= v.hi:
                 raise ValueError(f"state {name}: values in [{v.lo}, {v.hi}] wanted, got {value.min()} to {value.max()}")
         for name, value in new.items():

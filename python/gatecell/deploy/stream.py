@@ -12,8 +12,8 @@ from ..nn import Module
 from ..tensor import engine
 from ..tensor.dtypes import Array
 from ..tensor.products import Product
-from ..tensor.tensor import Tensor
 from .axes import BATCH, FEATURE, TIME
+from .door import batch_size, new_states, step_input, step_output
 from .graph import INPUT, STEP_OPS, Step, StepGraph
 from .quantized import QuantizedModel
 from .stepper import Stepper
@@ -34,12 +34,8 @@ class Stream:
         return model.stream(batch) if isinstance(model, QuantizedModel) else super().__new__(cls)
 
     def __init__(self, model: Module | StepGraph, batch: int = 1) -> None:
-        if isinstance(batch, bool) or not isinstance(batch, (int, np.integer)):
-            raise TypeError(f"batch: a whole number wanted, got {type(batch).__name__}")
-        if batch < 1:
-            raise ValueError(f"batch: at least 1 wanted, got {batch}")
+        self.batch = batch_size(batch)
         self.graph = model if isinstance(model, StepGraph) else trace(model)
-        self.batch = int(batch)
         spec, axes = self.graph.input, [a for a in self.graph.output.axes if a != TIME]
         self._shape = (self.batch,) + (spec.size,) * (FEATURE in spec.axes)
         self._dtype = self.graph.dtype
@@ -84,14 +80,7 @@ class Stream:
         """
         given = self._checked(x)
         shape = self._result[given.ndim < len(self._shape)]
-        if out is None:
-            out = np.empty(shape, self._result_dtype)
-        elif not isinstance(out, np.ndarray) or out.dtype != self._result_dtype:
-            raise TypeError(f"out: an array of {self._result_dtype} wanted, got {getattr(out, 'dtype', type(out).__name__)}")
-        elif out.shape != shape:
-            raise ValueError(f"out: shape {shape} wanted, got {out.shape}")
-        elif not out.flags.writeable:
-            raise ValueError("out: an array that may be written wanted, got one that is read-only")
+        out = step_output(out, shape, self._result_dtype)
         y = self._evaluated(given.reshape(self.batch, -1))
         out[...] = (y.T if self._turned else y).reshape(shape)
         return out
@@ -112,13 +101,8 @@ class Stream:
             values[name] = run(*[values[i] for i in inputs])
 
     def _checked(self, x: Any) -> Array:
-        a = x.data if isinstance(x, Tensor) else np.asarray(x)
         spec = self.graph.input
-        kinds = "iu" if spec.kind == "tokens" else "fiub"
-        if a.dtype.kind not in kinds:
-            raise TypeError(f"x: {'whole' if spec.kind == 'tokens' else 'real'} numbers wanted, got {a.dtype}")
-        if a.shape != self._shape and (self.batch != 1 or a.shape != self._shape[1:]):
-            raise ValueError(f"x: shape {self._shape} wanted{f', or {self._shape[1:]}' * (self.batch == 1)}, got {a.shape}")
+        a = step_input(x, self._shape, "whole" if spec.kind == "tokens" else "real")
         if spec.kind == "tokens":
             if a.size and not 0 <= a.min() <= a.max() < spec.size:
                 raise ValueError(f"x: tokens 0 to {spec.size - 1} wanted, got {a.min()} to {a.max()}")
@@ -133,17 +117,7 @@ class Stream:
     @state.setter
     def state(self, state: Mapping[str, Array]) -> None:
         own = self._states()
-        if not isinstance(state, Mapping):
-            raise TypeError(f"state: a mapping of names to arrays wanted, got {type(state).__name__}")
-        if set(state) != set(own):
-            raise ValueError(f"state: the names {', '.join(own) or 'none'} wanted, got {', '.join(map(str, state)) or 'none'}")
-        new = {name: np.asarray(state[name]) for name in own}
-        for name, value in new.items():
-            if value.dtype.kind not in "fiub":
-                raise TypeError(f"state {name}: real numbers wanted, got {value.dtype}")
-            if value.shape != own[name].shape:
-                raise ValueError(f"state {name}: shape {own[name].shape} wanted, got {value.shape}")
-        for name, value in new.items():
+        for name, value in new_states(state, own).items():
             own[name][...] = value
 
     def _states(self) -> dict[str, Array]:
