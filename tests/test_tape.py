@@ -182,6 +182,35 @@ def test_detach_cuts_and_shares():
     assert np.shares_memory(x.detach().numpy(), x.numpy())
 
 
+SHARES = {
+    "element": lambda a: a[1, 2],
+    "row": lambda a: a[1],
+    "slice": lambda a: a[:, ::2],
+    "index": lambda a: a[[0, 1]],
+    "mask": lambda a: a[a > 0],
+    "transpose": lambda a: a.T,
+    "reshape": lambda a: a.reshape(-1),
+    "reshape across": lambda a: a.T.reshape(-1),
+    "expand": lambda a: a[:1].expand(4, 3),
+    "flip": lambda a: a.flip(0),
+    "contiguous": lambda a: a.contiguous(),
+    "contiguous across": lambda a: a.T.contiguous(),
+    "clone": lambda a: a.T.clone(),
+    "detach": lambda a: a.detach(),
+    "squeeze": lambda a: a.unsqueeze(1).squeeze(),
+    "chunk": lambda a: a.chunk(2)[1],
+}
+
+
+@pytest.mark.parametrize("name", SHARES)
+def test_memory_is_shared_where_torch_shares_it(name):
+    a, b = gc.ones(2, 3), torch.ones(2, 3)
+    ours, theirs = SHARES[name](a), SHARES[name](b)
+    assert np.shares_memory(ours.numpy(), a.numpy()) == np.shares_memory(theirs.numpy(), b.numpy())
+    assert (ours.version is a.version) == np.shares_memory(ours.numpy(), a.numpy())
+    assert ours.numpy().flags.c_contiguous == theirs.is_contiguous()
+
+
 def test_updates_in_place_outside_the_tape_only():
     p = gc.ones(3, requires_grad=True)
     alias = p

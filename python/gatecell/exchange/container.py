@@ -11,9 +11,9 @@ import json
 import os
 import secrets
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, BinaryIO, TypeAlias
 
 import numpy as np
 import safetensors
@@ -46,10 +46,7 @@ def replace(path: PathLike, data: bytes) -> None:
     """Write a file beside `path`, bring it to the disk, rename it, bring the folder to the disk."""
     target = Path(os.path.realpath(path))
     temporary = target.parent / f".{target.name}.{secrets.token_hex(8)}.tmp"
-    try:
-        f = open(temporary, "xb")  # noqa: SIM115 (closed below; if it is not ours, nothing is to be removed)
-    except OSError as e:  # names a file that the caller never heard of
-        raise OSError(e.errno, f"{path}: a folder that can be written wanted, got {target.parent}: {e.strerror}") from None
+    f = _created(temporary, path)  # if it is not ours, nothing is to be removed
     try:
         with f:
             f.write(data)
@@ -66,6 +63,14 @@ def replace(path: PathLike, data: bytes) -> None:
         os.close(folder)
 
 
+def _created(temporary: Path, path: PathLike) -> BinaryIO:
+    """A new file; the OSError of its own name would be of a file that the caller never heard of."""
+    try:
+        return open(temporary, "xb")
+    except OSError as e:
+        raise OSError(e.errno, f"{path}: a folder that can be written wanted, got {temporary.parent}: {e.strerror}") from None
+
+
 def read(path: PathLike) -> tuple[dict[str, Array], dict[str, Any] | None]:
     """The arrays, and the object that `write` was given (None: a safetensors file of someone else's).
 
@@ -80,8 +85,9 @@ def read(path: PathLike) -> tuple[dict[str, Array], dict[str, Any] | None]:
         if length > HEADER_LIMIT:
             raise ValueError(f"{path}: a header of at most {HEADER_LIMIT} bytes wanted, got {length}")
         data = length.to_bytes(8, "little") + f.read()
+    deserialize: Callable[[bytes], list[tuple[str, dict[str, Any]]]] = safetensors.deserialize  # which has no types of its own
     try:
-        entries: list[tuple[str, dict[str, Any]]] = safetensors.deserialize(data)  # type: ignore[no-untyped-call]
+        entries = deserialize(data)
         header = json.loads(data[8 : 8 + length])
     except (safetensors.SafetensorError, ValueError, RecursionError) as e:
         raise ValueError(f"{path}: no whole safetensors file: {e}") from None

@@ -47,9 +47,9 @@ class Sequential(_Numbered):
     """
 
     def __init__(self, *args: Module | Mapping[str, Module]) -> None:
-        named = args[0] if len(args) == 1 and isinstance(args[0], Mapping) else {str(i): m for i, m in enumerate(args)}
+        named: Mapping[str, Any] = args[0] if len(args) == 1 and isinstance(args[0], Mapping) else {str(i): m for i, m in enumerate(args)}
         for name, module in named.items():
-            self.add_module(name, module)  # type: ignore[arg-type]  # add_module says what it wanted
+            self.add_module(name, module)  # which says what it wanted
 
     def forward(self, input: Any) -> Any:
         for module in self._modules():

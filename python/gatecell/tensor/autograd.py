@@ -12,7 +12,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 Backward = Callable[..., "tuple[Array | None, ...]"]
 Version: TypeAlias = list[int]
 """[how often memory was written in place]: one list for all tensors that share it."""
-F = TypeVar("F", bound=Callable[..., Any])
+P = ParamSpec("P")
+R = TypeVar("R")
 
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 _order = itertools.count()
@@ -84,13 +85,13 @@ class _Switch:
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None) -> None:
         setattr(mode, self._field, self._before.pop())
 
-    def __call__(self, function: F) -> F:
+    def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
         @functools.wraps(function)
-        def inside(*args: Any, **kwargs: Any) -> Any:
+        def inside(*args: P.args, **kwargs: P.kwargs) -> R:
             with _Switch(self._field, self._value):
                 return function(*args, **kwargs)
 
-        return inside  # type: ignore[return-value]
+        return inside
 
 
 class no_grad(_Switch):
@@ -99,7 +100,7 @@ class no_grad(_Switch):
     def __init__(self) -> None:
         super().__init__("grad", False)
 
-    def __new__(cls, function: F | None = None) -> Any:
+    def __new__(cls, function: Callable[..., Any] | None = None) -> Any:
         return super().__new__(cls) if function is None else no_grad()(function)  # `@no_grad` without brackets, as torch allows
 
 

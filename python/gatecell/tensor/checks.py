@@ -6,13 +6,14 @@ import functools
 import inspect
 import operator
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 
 from .dtypes import Array
 
-F = TypeVar("F", bound=Callable[..., Any])
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 class HasArray:
@@ -45,20 +46,20 @@ def tensor_of(name: str, value: Any) -> Any:
     return value
 
 
-def wants(*names: str) -> Callable[[F], F]:
+def wants(*names: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """A decorator: TypeError, before anything else, unless the arguments of these names are Tensors."""
 
-    def decorate(function: F) -> F:
+    def decorate(function: Callable[P, R]) -> Callable[P, R]:
         order = list(inspect.signature(function).parameters)
         places = [(order.index(name), name) for name in names]
 
         @functools.wraps(function)
-        def checked(*args: Any, **kwargs: Any) -> Any:
+        def checked(*args: P.args, **kwargs: P.kwargs) -> R:
             for place, name in places:
                 if place < len(args) or name in kwargs:  # else the call itself says what is missing
                     tensor_of(f"{function.__name__}: {name}", args[place] if place < len(args) else kwargs[name])
             return function(*args, **kwargs)
 
-        return checked  # type: ignore[return-value]
+        return checked
 
     return decorate

@@ -128,7 +128,7 @@ def arange(start: Scalar, end: Scalar | None = None, step: Scalar = 1, dtype: DT
     """start, start + step, ... below `end`; int64 of integers, float32 once a float is among them."""
     first, last = (0, start) if end is None else (start, end)
     kinds = [scalar_dtype(v) for v in (first, last, step)]
-    values = np.arange(first, last, step)  # type: ignore[arg-type]
+    values = np.arange(*(v.item() if isinstance(v, np.generic) else v for v in (first, last, step)))
     return Tensor(values.astype(as_dtype(dtype or (float32 if float32 in kinds else int64))), requires_grad)
 
 

@@ -5,6 +5,7 @@ Not here: what they compute (ops.py), and what needs the tape or the memory itse
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
@@ -28,14 +29,19 @@ class Extreme(NamedTuple):
 
 
 class Methods(HasArray):
+    """A part of Tensor, which provides what is abstract here."""
+
     __slots__ = ()
 
-    def _op(self, name: str, *others: Tensor, **attrs: Any) -> Tensor:
-        raise NotImplementedError
+    @abstractmethod
+    def _op(self, name: str, *others: Tensor, **attrs: Any) -> Tensor: ...
 
     @staticmethod
-    def _binary(name: str, a: Any, b: Any) -> Tensor:
-        raise NotImplementedError
+    @abstractmethod
+    def _binary(name: str, a: Any, b: Any) -> Tensor: ...
+
+    @abstractmethod
+    def __getitem__(self, key: Any) -> Tensor: ...
 
     def _axis(self, dim: int, extra: int = 0) -> int:
         """An axis counted from the front; IndexError outside."""
@@ -109,10 +115,10 @@ class Methods(HasArray):
     def __abs__(self) -> Tensor:
         return self._op("abs")
 
-    def __eq__(self, other: object) -> Tensor:  # type: ignore[override]
+    def __eq__(self, other: object) -> Tensor:  # type: ignore[override]  # element by element, where `object` promises a bool
         return self._binary("eq", self, other)
 
-    def __ne__(self, other: object) -> Tensor:  # type: ignore[override]
+    def __ne__(self, other: object) -> Tensor:  # type: ignore[override]  # as before
         return self._binary("ne", self, other)
 
     def __lt__(self, other: Operand) -> Tensor:
@@ -135,6 +141,7 @@ class Methods(HasArray):
 
     def __invert__(self) -> Tensor:
         return self._op("invert")
+
     # Pointwise functions: of integers, they give float32.
 
     def _real(self, name: str, **attrs: Any) -> Tensor:
@@ -340,9 +347,6 @@ class Methods(HasArray):
         tiled = apart.expand(tuple(n for m, k in zip(own, counts, strict=True) for n in (k, m)))
         return tiled.reshape(tuple(m * k for m, k in zip(own, counts, strict=True)))
 
-    def contiguous(self) -> Tensor:
-        return self._op("clone") if not self.data.flags.c_contiguous else self  # type: ignore[return-value]
-
     def flip(self, *dims: Any) -> Tensor:
         return self._op("flip", axis=tuple(map(self._axis, _flat(dims))))
 
@@ -358,7 +362,7 @@ class Methods(HasArray):
         if sum(sizes) != n:
             raise ValueError(f"split: lengths that add up to {n} wanted, got {sizes}")
         ends = np.cumsum(sizes)
-        return tuple(self[(slice(None),) * axis + (slice(int(e) - s, int(e)),)] for e, s in zip(ends, sizes, strict=True))  # type: ignore[index]
+        return tuple(self[(slice(None),) * axis + (slice(int(e) - s, int(e)),)] for e, s in zip(ends, sizes, strict=True))
 
     def chunk(self, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
         """At most `chunks` pieces of equal length along `dim` (the last may be shorter)."""
@@ -368,7 +372,7 @@ class Methods(HasArray):
 
     def unbind(self, dim: int = 0) -> tuple[Tensor, ...]:
         axis = self._axis(dim)
-        return tuple(self[(slice(None),) * axis + (i,)] for i in range(self.data.shape[axis]))  # type: ignore[index]
+        return tuple(self[(slice(None),) * axis + (i,)] for i in range(self.data.shape[axis]))
 
 
 def _flat(sizes: tuple[Any, ...]) -> tuple[int, ...]:

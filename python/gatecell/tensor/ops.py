@@ -203,7 +203,7 @@ OPS: dict[str, Op] = {
     "clamp": Op(lambda a, low, high: np.clip(a, low, high), (lambda g, y, a, low, high: np.where(_inside(a, low, high), g, 0),), "a"),
     "cast": Op(lambda a, dtype: a.astype(dtype), (lambda g, y, a, dtype: g,)),
     "detach": Op(lambda a: a, None, view=True),
-    "clone": Op(np.copy, (lambda g, y, a: g,)),
+    "clone": Op(lambda a, order="K": np.array(a, order=order), (lambda g, y, a, order="K": g,)),
     "masked_fill": Op(
         lambda a, mask, value: np.where(mask, a.dtype.type(value), a), (lambda g, y, a, mask, value: np.where(mask, 0, g), _zero), "b -"
     ),

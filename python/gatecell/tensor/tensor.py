@@ -199,6 +199,10 @@ class Tensor(InPlace):
     def clone(self) -> Tensor:
         return apply("clone", self)
 
+    def contiguous(self) -> Tensor:
+        """Itself where its elements lie in order without gaps, else a clone that has them so."""
+        return self if self.data.flags.c_contiguous else apply("clone", self, order="C")
+
     def __getitem__(self, key: Any) -> Tensor:
         """Numbers, slices, None and ... give a view; arrays and lists of indices or booleans a copy.  IndexError where it is outside."""
         y = self._op("getitem", key=plain_key(key))
