@@ -22,6 +22,7 @@ from gatecell.cells import cells, record
 from gatecell.deploy import boards
 from gatecell.deploy.board_build import WARNINGS
 from gatecell.deploy.boards import BOARDS
+from gatecell.deploy.calibration import observe
 from gatecell.deploy.export import export_c
 from gatecell.deploy.integer import Runner
 from gatecell.deploy.quantize import quantize
@@ -46,6 +47,11 @@ def whole(W, R, x, h):
 def delays(W, R, x, a, b, c, d, e, f, g, h, i, j, k, l):
     n = tanh(W.n(x) + R.a(a) + R.b(b) + R.c(c) + R.d(d) + R.e(e) + R.f(f) + R.g(g) + R.h(h) + R.i(i) + R.j(j) + R.k(k) + R.l(l))
     return n, a, b, c, d, e, f, g, h, i, j, k
+
+
+@record(title="a product of what has to be computed first")
+def bent(W, R, x, h):
+    return tanh(W.n(x) + R.n(0.5 * h * h))
 
 
 class Odd(nn.Module):
@@ -89,22 +95,27 @@ def test_integer_c_is_the_python_definition(rng, tmp_path, cell, scheme, target)
         np.testing.assert_array_equal(outputs, Runner(q.model).run(xi)[:, 0])
 
 
-PAGES = {"two loops": mgu, "projection": projected, "share of 1": whole, "13 operands": delays}
+PAGES = {"two loops": mgu, "projection": projected, "share of 1": whole, "13 operands": delays, "no product first": bent}
 """Pages from outside the package, through the same rule: kept values, parameters, products over two axes."""
+
+
+def model_of(rng, page, deviation=0.5):
+    sizes = {"I": 3, "H": 9, "M": 5}
+    weights = {k: rng.normal(0, deviation, s).astype(np.float32) for k, s in page.shapes(sizes).items()}
+    return FloatModel((FloatLayer(page.signature, page.program, weights, sizes),), np.zeros(3), np.ones(3))
+
+
+def write(folder, files):
+    (folder / "page.h").write_text(files.header)
+    (folder / "page.c").write_text(files.source)
 
 
 def page_in_c(rng, folder, page, scheme, target):
     """page.h and page.c in the folder; inputs from rail to rail, (300, 3), and what the definition makes of them."""
-    sizes = {"I": 3, "H": 9, "M": 5}
-    weights = {k: rng.normal(0, 0.5, s).astype(np.float32) for k, s in page.shapes(sizes).items()}
-    layer = FloatLayer(page.signature, page.program, weights, sizes)
-    model = FloatModel((layer,), np.zeros(3), np.ones(3))
-    integer = quantize_model(model, rng.normal(0, 1, (300, 1, 3)), scheme, 16)
+    integer = quantize_model(model_of(rng, page), rng.normal(0, 1, (300, 1, 3)), scheme, 16)
     xi = rng.integers(-32767, 32768, (300, 1, 3)).astype(np.int16)
     want = Runner(integer, check=True).run(xi)[:, 0]
-    files = integer_c(integer, "page", target, Golden(xi[:50, 0], want[:50]))
-    (folder / "page.h").write_text(files.header)
-    (folder / "page.c").write_text(files.source)
+    write(folder, integer_c(integer, "page", target, Golden(xi[:50, 0], want[:50])))
     return xi[:, 0], want
 
 
@@ -117,6 +128,17 @@ def test_pages_of_other_shapes_too(rng, tmp_path, page, scheme, target):
     assert selftest == 0
     np.testing.assert_array_equal(outputs, want)
     assert len(np.unique(want)) > 100
+
+
+@pytest.mark.parametrize("page", PAGES.values(), ids=PAGES)
+def test_pages_in_floats(rng, tmp_path, page):
+    model, x = model_of(rng, page, 0.2), rng.normal(0, 1, (40, 1, 3)).astype(np.float32)  # weights that forget rounding
+    want = observe(model, x)[-1].output[:, 0]
+    write(tmp_path, float_c(model, "page", "generic", Golden(x[:9, 0], want[:9])))
+    outputs, selftest = on_host(tmp_path, "page", x[:, 0])
+    assert selftest == 0
+    assert abs(outputs - want).max() <= budgets.FLOAT_C * max(1, abs(want).max())
+    assert np.ptp(want) > 0.1
 
 
 @pytest.mark.parametrize("scheme", ["w8a8", "w8a16"])

@@ -68,10 +68,8 @@ class Lowering:
         self.outs = set(p.outs.values())
         self._check()
         self.sums = sums = Sums(p)
-        self.terms, self.place, self.readers, self.kept, self.names, self.keeps = (
-            *(sums.terms, sums.place, sums.readers),
-            *(sums.kept, sums.names, sums.keeps),
-        )
+        self.terms, self.place, self.readers = sums.terms, sums.place, sums.readers
+        self.kept, self.names, self.keeps = sums.kept, sums.names, sums.keeps
 
     def _check(self) -> None:
         for n in self.p.nodes:
@@ -216,8 +214,7 @@ class Lowering:
             return self.done[n]
         v = MEANING[n.op](self, *n.args)
         wide = not inside((v.lo, v.hi), INT16)
-        format_matters = n in self.outs or n in self.kept
-        if format_matters or (wide and len(self.readers[n]) > 1):
+        if n in self.outs or n in self.kept or (wide and len(self.readers[n]) > 1):
             v = self.narrow(v, self.format(n))
         self.done[n] = v
         if n in self.p.names and not self.code[v.reg].name:

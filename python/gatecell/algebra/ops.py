@@ -1,6 +1,6 @@
 """The table of primitives, one row each: meaning, derivative, interval, spelling in C and C++, cost.
 
-Not here: matrix products (program.py), equations (pages), integer meanings (integer.py).
+Not here: matrix products (program.py), equations (pages), integer meanings (lower.py).
 A page calls the functions at the end of this file.  With arrays, real or complex, they compute; with
 nodes they build the graph.  Where a primitive compares, it decides on the real part, so that the
 complex step (Squire & Trapp 1998) passes through it.

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..emit.c_text import firmware
 from .board_table import Board
 
 WARNINGS = ("-Wall", "-Wextra", "-Wconversion", "-Wpedantic", "-Werror")
@@ -62,15 +63,6 @@ class Sizes:
     weights: int
     variables: int
     library: tuple[str, ...]
-
-
-def firmware_folder() -> Path:
-    """firmware/ with boards/ and kernels/: inside the installed package, or beside python/ in a source tree.  FileNotFoundError."""
-    package = Path(__file__).resolve().parents[1]
-    for folder in (package / "firmware", package.parents[1] / "firmware"):
-        if (folder / "boards").is_dir():
-            return folder
-    raise FileNotFoundError(f"firmware/boards stands neither in {package} nor in its source tree")
 
 
 def call(command: Sequence[str], package: str, folder: Path, seconds: float, error: type[BoardError] = BoardError) -> str:
@@ -124,13 +116,13 @@ class Build:
                 "ram_length": board.memory.ram[1],
                 "stack_length": board.memory.stack,
             }
-            flags += ["-nostartfiles", "-T", str(firmware_folder() / "boards" / "sections.ld")]
+            flags += ["-nostartfiles", "-T", str(firmware() / "boards" / "sections.ld")]
             flags += [f"-Wl,--defsym={symbol}={value:#x}" for symbol, value in places.items()]
         self._tool("gcc", *flags, *inputs, "-lm", "-o", target)
 
     def runner(self) -> Path:
         """The program that takes the model through a file of rows (firmware/boards/runner.c)."""
-        boards = firmware_folder() / "boards"
+        boards = firmware() / "boards"
         # The header by its whole path: a model may have the name of a file that lies beside the runner.
         header = self.source / f"{self.name}.h"
         model = (f"-DNAME(suffix)={self.name}##suffix", f"-DCAPS(suffix)={self.name.upper()}##suffix", f'-DMODEL_HEADER="{header}"')

@@ -1,6 +1,6 @@
 """What the calibration data say about a model: ranges of inputs and values, second moments of what enters products.
 
-Not here: formats and integers (quantize.py).  Letters: T time, B batch, I input, N units of an axis.
+Not here: formats and integers (quantizer.py).  Letters: T time, B batch, I input, N units of an axis.
 """
 
 from __future__ import annotations
@@ -9,13 +9,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..algebra.graph import Node
 from ..algebra.model import FloatLayer, FloatModel
 from ..algebra.ops import OPS
-
-Array = NDArray[Any]
+from ..tensor.dtypes import Array
 
 
 @dataclass(frozen=True)

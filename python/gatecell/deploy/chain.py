@@ -10,15 +10,13 @@ import dataclasses
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..algebra import ops
 from ..algebra.model import FloatLayer, FloatModel
 from ..cells import Cell, cells, record
 from ..errors import Unsupported
+from ..tensor.dtypes import Array
 from .graph import ARITHMETIC, INPUT, Step, StepGraph
-
-Array = NDArray[Any]
 
 
 @record(axes="W:O out:O", bias="W")

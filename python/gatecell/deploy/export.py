@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..emit.c import Files, Golden, check_name, check_target, float_c, integer_c
 from ..nn import Module
+from ..tensor.dtypes import Array
 from .calibration import observe
 from .chain import float_model
 from .door import numbers
@@ -28,7 +28,6 @@ from .layout import arranged, timed
 from .quantized import QuantizedModel
 from .trace import trace
 
-Array = NDArray[Any]
 GOLDEN = 4
 """Steps that NAME_selftest compares."""
 RUNNER = """#include <stdio.h>

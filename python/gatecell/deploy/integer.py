@@ -1,21 +1,18 @@
 """The Python definition of an integer model: what docs/arithmetic.md says, in NumPy, over sequences and step by step.
 
-Not here: how the integers were chosen (quantize.py).  Values are int64 inside; with `check` every one is compared with
+Not here: how the integers were chosen (quantizer.py).  Values are int64 inside; with `check` every one is compared with
 its proven interval.  Letters: T time, B batch, I input, O output, N units of an axis.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..algebra.integer import INT32, OPERATIONS, Accumulator, Instr, inside, view8
 from ..algebra.model import IntegerLayer, IntegerModel
-
-Array = NDArray[Any]
+from ..tensor.dtypes import Array
 
 
 def requantize(acc: Array, m: Array, sh: int) -> Array:
@@ -101,11 +98,9 @@ class Runner:
             h = self.states[k][s.layer.program.output]
         return h
 
-    def run(self, x: Array, tick: Callable[[int], None] | None = None) -> Array:
+    def run(self, x: Array) -> Array:
         """(T, B, I) integers -> (T, B, O) int16, from the present states."""
         out = np.empty((*x.shape[:2], self.model.outputs), np.int16)
         for t in range(len(x)):
             out[t] = self.step(x[t])
-            if tick is not None:
-                tick(t)
         return out

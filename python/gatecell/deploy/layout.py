@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-from numpy.typing import NDArray
 
+from ..tensor.dtypes import Array
 from .axes import BATCH, FEATURE, TIME
 from .graph import Input, Output
-
-Array = NDArray[Any]
 
 
 def timed(spec: Input, x: Array) -> tuple[Array, bool]:

@@ -14,11 +14,11 @@ from ..nn.module import to_tensor
 from ..tensor import functional as F
 from ..tensor.create import as_tensor
 from ..tensor.dtypes import Array
-from ..tensor.functions import cat, maximum, minimum
+from ..tensor.functions import cat
 from ..tensor.recurrence import recurrence
-from ..tensor.tensor import Tensor
+from ..tensor.tensor import Tensor, apply
 from .axes import BATCH, FEATURE, TIME
-from .graph import INPUT, POINTWISE, Step, StepGraph
+from .graph import ARITHMETIC, INPUT, POINTWISE, Step, StepGraph
 
 
 class GraphModel(Module):
@@ -91,21 +91,9 @@ def _timed(g: StepGraph, x: Tensor) -> Tensor:
 
 def _apply(s: Step, a: list[Tensor], w: Mapping[str, Tensor]) -> Tensor:
     """A step on Tensors (T, B, n); parameters among `a` are (n,)."""
-    if s.op in POINTWISE:
-        return F.logsigmoid(a[0]) if s.op == "log_sigmoid" else getattr(a[0], s.op)()
+    if s.op in POINTWISE or s.op in ARITHMETIC:
+        return apply(s.op, *a)
     match s.op:
-        case "add":
-            return a[0] + a[1]
-        case "sub":
-            return a[0] - a[1]
-        case "mul":
-            return a[0] * a[1]
-        case "div":
-            return a[0] / a[1]
-        case "maximum":
-            return maximum(a[0], a[1])
-        case "minimum":
-            return minimum(a[0], a[1])
         case "linear":
             return F.linear(a[0], w["weight"], w.get("bias"))
         case "standardize":
@@ -114,8 +102,10 @@ def _apply(s: Step, a: list[Tensor], w: Mapping[str, Tensor]) -> Tensor:
             return F.embedding(a[0] if a[0].ndim == 2 else a[0].squeeze(-1), w["weight"])
         case "clamp":
             return a[0].clamp(s.settings.get("low"), s.settings.get("high"))
-        case "softmax" | "log_softmax":
-            return a[0].softmax(-1) if s.op == "softmax" else a[0].log_softmax(-1)
+        case "softmax":
+            return a[0].softmax(-1)
+        case "log_softmax":
+            return a[0].log_softmax(-1)
         case "argmax":
             return a[0].argmax(-1, keepdim=True)
         case "cat":

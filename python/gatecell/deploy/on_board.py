@@ -9,10 +9,10 @@ import tempfile
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..emit.c import TARGETS
 from ..nn import Module
+from ..tensor.dtypes import Array
 from .boards import Measurement, find, run
 from .door import numbers
 from .export import export_c
@@ -20,7 +20,6 @@ from .graph import StepGraph
 from .layout import timed
 from .quantized import QuantizedModel
 
-Array = NDArray[Any]
 NAME = "model"
 
 

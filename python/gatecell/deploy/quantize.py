@@ -7,12 +7,13 @@ from typing import Any
 import numpy as np
 
 from ..nn import Module
+from ..tensor.dtypes import Array
 from .chain import float_model
 from .door import numbers
 from .graph import StepGraph
 from .layout import timed
 from .quantized import QuantizedModel
-from .quantizer import Array, activation_bits, quantize_model
+from .quantizer import activation_bits, quantize_model
 from .trace import trace
 
 STREAMS, LONG = 8, 4000

@@ -1,6 +1,6 @@
 """An integer model as its users hold it: arrays in and out in the model's own layout, streaming, arrays for files.
 
-Not here: the arithmetic (integer.py), how it was made (quantize.py).  Letters: T time, B batch, I input, O output.
+Not here: the arithmetic (integer.py), how it was made (quantizer.py).  Letters: T time, B batch, I input, O output.
 """
 
 from __future__ import annotations
@@ -12,18 +12,16 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..algebra.integer import IntegerProgram, Vector, prove
 from ..algebra.model import IntegerLayer, IntegerModel, check, check_rule, quantize_input
+from ..tensor.dtypes import Array
 from ..tensor.integers import CoreModel
 from .axes import BATCH, FEATURE, TIME
 from .door import batch_size, new_states, numbers, step_input, step_output
 from .graph import Input, Output, check_ends
 from .layout import arranged, timed
 from .plain import pack, unpack
-
-Array = NDArray[Any]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -7,20 +7,18 @@ Letters: T time, B batch, I input, N units of an axis.
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..algebra.graph import Node
 from ..algebra.integer import FRACTIONS, INT16, VIEW, Accumulator, IntegerProgram, Source, Vector
 from ..algebra.lower import HEADROOM, Given, lower
 from ..algebra.model import SCHEMES, FloatLayer, FloatModel, IntegerLayer, IntegerModel, check
 from ..errors import Unsupported
+from ..tensor.dtypes import Array
 from .calibration import Seen, observe
 from .rounding import REACH, Matrix, round_accumulator
 
-Array = NDArray[Any]
 PLANNED = ("w4a8", "w4a16")
 HEAD = 32
 """A last linear layer with at most so many outputs has int16 weights: they decide the answer and weigh little in flash."""

@@ -9,14 +9,12 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..errors import Unsupported
+from ..tensor.dtypes import Array
 
-Array = NDArray[Any]
 LIMIT = 2**31 - 1
 REACH = LIMIT * 32767 * 2.0**-17
 """Largest sum that an accumulator can stand for, in steps of its result: of these, its own step is 32767 / 2^17 at most."""

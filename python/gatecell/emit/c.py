@@ -17,7 +17,7 @@ from ..algebra.model import FloatModel, IntegerModel
 from ..errors import Unsupported
 from .c_float import DOT, model_layers
 from .c_float import helpers as float_helpers
-from .c_integer import LayerText, Member, Writer, dot_texts, local
+from .c_integer import LayerText, Writer, dot_texts, local
 from .c_text import KEEP, KEYWORDS, LICENCE, array, helpers, kernel, moved, real
 
 Array = NDArray[Any]
@@ -94,7 +94,7 @@ def integer_c(model: IntegerModel, name: str, target: str, golden: Golden) -> Fi
         KEEP,
         *prelude,
         *(c for text in layers for c in (*text.constants, text.function)),
-        init_text(name, cleared(members, dsp)),
+        init_text(name, [moved(m.slots(dsp), m.access(dsp), "0") for m in members]),
         step_text(name, [*locals_, *step], bool(members)),
         conversions(model, name),
         selftest(name, golden, ctype, "int16_t", f"y[k] - {name}_selftest_y[t * {model.outputs} + k]", 0.0),
@@ -174,15 +174,6 @@ void {name}_dequantize_output(const {name}_output_t *y, float *results);
 #endif
 #endif
 """
-
-
-def cleared(members: list[Member], dsp: bool) -> list[str]:
-    """Statements that set an integer model's state to 0."""
-    out = []
-    for m in members:
-        length = 2 * -(-m.length // 4) if m.form == "words" else -(-m.length // 4) * 4 if m.form == "int16" and dsp else m.length
-        out.append(moved(length, m.access(dsp), "0"))
-    return out
 
 
 def init_text(name: str, clear: list[str]) -> str:

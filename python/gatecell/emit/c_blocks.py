@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from ..algebra.integer import VIEW, Accumulator, Loop, Source
 from ..algebra.model import IntegerLayer
-from .c_text import dot
 
 Array = NDArray[Any]
 INT32 = 2**31
@@ -60,7 +59,7 @@ def kernel_of(layer: IntegerLayer, loop: Loop, arg: str, view: bool, dsp: bool, 
     wide = any(layer.matrix(s.weight).dtype != np.int8 for s in sources)
     bits = 8 if view or (arg == "x" and input_bits == 8) else 16
     if not dsp or wide:
-        return dot("int16" if wide else "int8", f"int{bits}")[0]
+        return f"dot_{'int16' if wide else 'int8'}_int{bits}"
     most = max(int(np.abs(layer.matrix(s.weight).astype(np.int64)).sum(1).max()) for s in sources)
     return "packed" if bits == 8 and 256 * most * VIEW < INT32 else "wide"
 

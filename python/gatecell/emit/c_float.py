@@ -16,7 +16,7 @@ from ..algebra.model import FloatLayer, FloatModel
 from ..algebra.ops import OPS
 from ..algebra.sums import Sums
 from ..errors import Unsupported
-from .c_text import array, comment, fresh, moved, real
+from .c_text import array, comment, dot, fresh, moved, real
 from .coefficients import EXP2, TANH_P, TANH_Q, TANH_TOP
 
 Array = NDArray[Any]
@@ -64,20 +64,7 @@ static inline float exp_(float x) {{
     "above": ("static inline float above_(float a, float b) { return a > b ? 1.0f : 0.0f; }", ()),
 }
 
-DOT = """/* Adds to a[0 .. rows - 1] the sums over k < n of weights times x[k]; a column's rows stand side by side.
- * Returns the end of the block. */
-static inline const float *dot(const float *w, const float *x, int n, int rows, float a[4]) {
-  float a0 = a[0], a1 = a[1], a2 = a[2], a3 = a[3];
-  for (int k = 0; k < n; k++, w += rows) {
-    const float v = x[k];
-    a0 += w[0] * v;
-    if (rows > 1) a1 += w[1] * v;
-    if (rows > 2) a2 += w[2] * v;
-    if (rows > 3) a3 += w[3] * v;
-  }
-  a[0] = a0, a[1] = a1, a[2] = a2, a[3] = a3;
-  return w;
-}"""
+DOT = dot("dot", "float", "float", "float")
 
 
 class FloatWriter:

@@ -28,12 +28,15 @@ class Member:
     form: str
     length: int
 
+    def slots(self, dsp: bool) -> int:
+        """How many elements are stored: words hold two, and come in pairs."""
+        quads = -(-self.length // 4)
+        return 2 * quads if self.form == "words" else 4 * quads if self.form == "int16" and dsp else self.length
+
     def declaration(self, dsp: bool) -> str:
-        if self.form == "words":
-            return f"uint32_t {self.name}[{2 * -(-self.length // 4)}];"
         if self.form == "int16" and dsp:
             return aligned(self.name, self.length) + ";"
-        return f"{self.form}_t {self.name}[{self.length}];"
+        return f"{'uint32' if self.form == 'words' else self.form}_t {self.name}[{self.slots(dsp)}];"
 
     def access(self, dsp: bool) -> str:
         return f"s->{self.name}" + (".v" if self.form == "int16" and dsp else "")
@@ -88,7 +91,6 @@ class Writer:
         self.length = {k: self.layer.sizes[v.axis] if v.axis != "1" else 1 for k, v in p.vectors.items()}
         self.uses = [plan(self.layer, loop, self.length, self.dsp, self.input_bits) for loop in p.loops]
         self.all_uses = {(u.arg, u.view): u for uses in self.uses for u in uses}
-        self.products: list[Products] = []
         reads = [(k, i.name) for k, loop in enumerate(p.loops) for i in loop.points if i.op == "read"]
         self.last_read = {name: k for k, name in reads}
         self.write_in = {i.name: k for k, loop in enumerate(p.loops) for i in loop.points if i.op == "write"}
@@ -96,6 +98,10 @@ class Writer:
         self.cname = {name: fresh(name, set(LOCALS)) for name in temps}
         self.used_names = {*self.cname.values(), *(f"{s}_new" for s in p.of_kind("state"))}
         self.members = {s: Member(f"l{self.number}_{s}", self._form(s), self.length[s]) for s in p.of_kind("state")}
+        self.in_place = self.members[p.output].form == "int16" and not self.buffered(p.output)
+        """Whether the output is written where the next step reads it."""
+        self.y = self.final or not self.in_place
+        """Whether it is written to the function's argument."""
 
     # --- storage ----------------------------------------------------------------------------------------------------
 
@@ -166,15 +172,9 @@ class Writer:
 
     def text(self) -> LayerText:
         p = self.layer.program
-        out_member = self.members[p.output]
-        in_place = out_member.form == "int16" and not self.buffered(p.output)
-        self.y = not in_place or self.final
-        self.in_place = in_place
-        ready, names = self._prepare()
-        body = list(ready)
+        body, names = self._prepare()
         for name in p.of_kind("temp"):
             body += local(self.cname[name], self.length[name], self.dsp)
-        after: list[str] = []
         for s, member in self.members.items():
             if s != p.output and member.form and self.buffered(s):
                 body.append(f"int16_t {s}_new[{self.length[s]}];")
@@ -186,20 +186,19 @@ class Writer:
                     body += self._convert(use, self.stored(arg), 16, False)[1]
         for s, member in self.members.items():
             if member.form and self.buffered(s):
-                after += self._settle(member, "y" if s == p.output else f"{s}_new")
-        body += after
+                body += self._settle(member, "y" if s == p.output else f"{s}_new")
         x_type = f"int{self.input_bits}_t"
         parameters = ([f"{self.model}_state *s"] if any(m.form for m in self.members.values()) else []) + [f"const {x_type} *x"]
         parameters += ["int16_t *y"] if self.y else []
         sizes = f"{self.length['x']} -> {self.length[p.output]}"
         head = f"/* {p.name}, {sizes}. */\nstatic void layer{self.number}({', '.join(parameters)}) {{\n"
-        function = head + "\n".join("  " + line if line and not line.startswith("#") else line for line in body) + "\n}"
+        function = head + "\n".join("  " + line for line in body) + "\n}"
         state = ["s"] if len(parameters) - self.y == 2 else []
 
         def call(x: str, y: str) -> str:
             return f"layer{self.number}({', '.join([*state, x, *([y] if self.y else [])])});"
 
-        output = out_member.access(self.dsp) if in_place else ""
+        output = self.members[p.output].access(self.dsp) if self.in_place else ""
         kept = [m for m in self.members.values() if m.form]
         return LayerText(self.constants, function, call, kept, output, self.used, self.dots)
 
@@ -222,7 +221,8 @@ class Writer:
             ctype, values = stream(self.layer, found, units, self.dsp)
             self.constants += [array(ctype, stem, values.tolist()), *self._rows(loop, stem, found)]
             self.dots |= {(ctype[:-2], f"int{self._bits(u)}") for u in self.uses[k] if u.kernel not in ("packed", "wide")}
-            lines.append(f"const {ctype} *w = {stem};" if k == 0 else f"w = {stem};")
+            first = not any(before.accumulators for before in self.layer.program.loops[:k])
+            lines.append(f"{f'const {ctype} *' if first else ''}w = {stem};")
             inside += found.lines
             taken |= {f"d{n}" for n in range(len(found.blocks))}
             self.used.add("requantize")
@@ -237,7 +237,6 @@ class Writer:
 
     def _rows(self, loop: Loop, stem: str, found: Products) -> list[str]:
         """Biases, multipliers, and the proof of the sums' bounds as the compiler's own arithmetic."""
-        units, count = self.layer.sizes[loop.axis], len(loop.accumulators)
         scale = np.array([256 if a.name in found.packed else 1 for a in loop.accumulators])
         b = np.stack([self.layer.b[a.name] for a in loop.accumulators], axis=1).astype(np.int64) * scale
         m = np.stack([self.layer.m[a.name] for a in loop.accumulators], axis=1)
@@ -249,7 +248,6 @@ class Writer:
             terms.append(f"{abs(int(self.layer.b[a.name][worst]))}LL")
             factor = "256 * " if a.name in found.packed else ""
             out.append(f"typedef char {self.model}_l{self.number}_{a.name}_fits[{factor}({' + '.join(terms)}) <= 2147483647LL ? 1 : -1];")
-        assert units and count
         return out
 
 
@@ -264,4 +262,4 @@ def rows_array(ctype: str, name: str, rows: list[list[int]]) -> str:
 
 
 def dot_texts(dots: set[tuple[str, str]]) -> list[str]:
-    return [dot(*pair)[1] for pair in sorted(dots)]
+    return [dot(f"dot_{w}_{x}", f"{w}_t", f"{x}_t", "int32_t") for w, x in sorted(dots)]

@@ -53,15 +53,14 @@ def tanh_table() -> str:
     return head + array("int16_t", "tanh_table", table().tolist())
 
 
-def dot(weight: str, argument: str) -> tuple[str, str]:
-    """Name and text of the portable product of a block of rows with a vector."""
-    name = f"dot_{weight}_{argument}"
-    text = f"""/* Adds to a[0 .. rows - 1] the sums over k < n of weights times x[k]; a column's rows stand side by side.
+def dot(name: str, weight: str, argument: str, sum: str) -> str:
+    """The portable product of a block of rows with a vector; its C types."""
+    return f"""/* Adds to a[0 .. rows - 1] the sums over k < n of weights times x[k]; a column's rows stand side by side.
  * Returns the end of the block. */
-static inline const {weight}_t *{name}(const {weight}_t *w, const {argument}_t *x, int n, int rows, int32_t a[4]) {{
-  int32_t a0 = a[0], a1 = a[1], a2 = a[2], a3 = a[3];
+static inline const {weight} *{name}(const {weight} *w, const {argument} *x, int n, int rows, {sum} a[4]) {{
+  {sum} a0 = a[0], a1 = a[1], a2 = a[2], a3 = a[3];
   for (int k = 0; k < n; k++, w += rows) {{
-    const int32_t v = x[k];
+    const {sum} v = x[k];
     a0 += w[0] * v;
     if (rows > 1) a1 += w[1] * v;
     if (rows > 2) a2 += w[2] * v;
@@ -70,17 +69,20 @@ static inline const {weight}_t *{name}(const {weight}_t *w, const {argument}_t *
   a[0] = a0, a[1] = a1, a[2] = a2, a[3] = a3;
   return w;
 }}"""
-    return name, text
+
+
+def firmware() -> Path:
+    """firmware/ with boards/ and kernels/: inside the installed package, or beside python/ in a source tree.  FileNotFoundError."""
+    package = Path(__file__).resolve().parents[1]
+    for folder in (package / "firmware", package.parents[1] / "firmware"):
+        if (folder / "kernels").is_dir():
+            return folder
+    raise FileNotFoundError(f"firmware/ stands neither in {package} nor in its source tree")
 
 
 def kernel(name: str) -> str:
-    """A file of firmware/kernels, to stand inside a model.  FileNotFoundError: neither the package nor its source tree has it."""
-    package = Path(__file__).resolve().parents[1]
-    for folder in (package / "firmware", package.parents[1] / "firmware"):
-        file = folder / "kernels" / name
-        if file.is_file():
-            return file.read_text().strip()
-    raise FileNotFoundError(f"firmware/kernels/{name} stands neither in {package} nor in its source tree")
+    """A file of firmware/kernels, to stand inside a model."""
+    return (firmware() / "kernels" / name).read_text().strip()
 
 
 KEEP = """#ifdef __GNUC__
