@@ -17,7 +17,7 @@ import golden
 from conftest import missing, need
 from gatecell import nn
 from gatecell.algebra.model import FloatLayer, FloatModel, quantize_input
-from gatecell.algebra.ops import lerp, norm, tanh
+from gatecell.algebra.ops import lerp, norm, sigmoid, tanh
 from gatecell.cells import cells, record
 from gatecell.deploy import boards
 from gatecell.deploy.board_build import WARNINGS
@@ -47,6 +47,12 @@ def whole(W, R, x, h):
 def delays(W, R, x, a, b, c, d, e, f, g, h, i, j, k, l):
     n = tanh(W.n(x) + R.a(a) + R.b(b) + R.c(c) + R.d(d) + R.e(e) + R.f(f) + R.g(g) + R.h(h) + R.i(i) + R.j(j) + R.k(k) + R.l(l))
     return n, a, b, c, d, e, f, g, h, i, j, k
+
+
+@record(title="sums in brackets: from left to right they would leave int32, and two signs")
+def nested(W, R, x, h):
+    i, o = sigmoid(W.i(x) + R.i(h)), sigmoid(W.o(x) + R.o(h))
+    return tanh(-(-((i * i + 0.8) + (i * o - 0.9))))
 
 
 @record(title="a product of what has to be computed first")
@@ -95,7 +101,7 @@ def test_integer_c_is_the_python_definition(rng, tmp_path, cell, scheme, target)
         np.testing.assert_array_equal(outputs, Runner(q.model).run(xi)[:, 0])
 
 
-PAGES = {"two loops": mgu, "projection": projected, "share of 1": whole, "13 operands": delays, "no product first": bent}
+PAGES = {"two loops": mgu, "projection": projected, "share of 1": whole, "13 operands": delays, "no product first": bent, "brackets": nested}
 """Pages from outside the package, through the same rule: kept values, parameters, products over two axes."""
 
 

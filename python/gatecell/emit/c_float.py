@@ -234,8 +234,8 @@ class FloatWriter:
         if m := re.match(r"(\w+)\(", spelling):
             self.used.add(m[1])
             spelling = spelling.replace(m[1] + "(", m[1] + "_(", 1)
-        right = op.prec + (n.op in ("sub", "div"))
-        levels = [0] * len(n.args) if op.prec == 9 else [op.prec, right]
+        left, right = op.prec + (n.op == "neg"), op.prec + (n.op in ("sub", "div"))  # - (-a), a - (b - c)
+        levels = [0] * len(n.args) if op.prec == 9 else [left, right]
         if op.c == "{0}":
             return self.spell(n.args[0], level)
         text = spelling.format(*(self.spell(a, at) for a, at in zip(n.args, levels, strict=False)))

@@ -122,7 +122,7 @@ class Points:
         if i.op == "const":
             return (str(i.n[0]), ATOM) if i.n[0] >= 0 else (f"({i.n[0]})", ATOM)
         if i.op == "add":
-            return f"{self.text(a[0], SUM)} + {self.text(a[1], SUM)}", SUM
+            return f"{self.text(a[0], SUM)} + {self.text(a[1], PRODUCT)}", SUM  # from left to right, a + b - c might leave int32
         if i.op == "sub":
             return f"{self.text(a[0], SUM)} - {self.text(a[1], PRODUCT)}", SUM
         if i.op == "mul":
@@ -130,7 +130,7 @@ class Points:
         if i.op == "shl":
             return f"{self.text(a[0], PRODUCT)} * {1 << i.n[0]}", PRODUCT
         if i.op == "neg":
-            return f"-{self.text(a[0], UNARY)}", UNARY
+            return f"-{self.text(a[0], ATOM)}", UNARY
         if i.op == "shr":
             return f"({self.text(a[0], SUM)} >> {i.n[0]})", ATOM
         if i.op == "round":
