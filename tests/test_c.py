@@ -52,7 +52,8 @@ def delays(W, R, x, a, b, c, d, e, f, g, h, i, j, k, l):
 @record(title="sums in brackets: from left to right they would leave int32, and two signs")
 def nested(W, R, x, h):
     i, o = sigmoid(W.i(x) + R.i(h)), sigmoid(W.o(x) + R.o(h))
-    return tanh(-(-((i * i + 0.8) + (i * o - 0.9))))
+    less = -((i * i + 0.8) + (i * o - 0.9))
+    return tanh(-less)
 
 
 @record(title="a product of what has to be computed first")
@@ -101,7 +102,10 @@ def test_integer_c_is_the_python_definition(rng, tmp_path, cell, scheme, target)
         np.testing.assert_array_equal(outputs, Runner(q.model).run(xi)[:, 0])
 
 
-PAGES = {"two loops": mgu, "projection": projected, "share of 1": whole, "13 operands": delays, "no product first": bent, "brackets": nested}
+PAGES = {
+    **{"two loops": mgu, "projection": projected, "share of 1": whole},
+    **{"13 operands": delays, "no product first": bent, "brackets": nested},
+}
 """Pages from outside the package, through the same rule: kept values, parameters, products over two axes."""
 
 
