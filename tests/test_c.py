@@ -103,8 +103,8 @@ def test_integer_c_is_the_python_definition(rng, tmp_path, cell, scheme, target)
 
 
 PAGES = {
-    **{"two loops": mgu, "projection": projected, "share of 1": whole},
-    **{"13 operands": delays, "no product first": bent, "brackets": nested},
+    "two loops": mgu, "projection": projected, "share of 1": whole,
+    "13 operands": delays, "no product first": bent, "brackets": nested,
 }
 """Pages from outside the package, through the same rule: kept values, parameters, products over two axes."""
 
