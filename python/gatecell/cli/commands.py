@@ -20,9 +20,9 @@ from ..deploy.board_table import BOARDS
 from ..deploy.graph import Input
 from ..deploy.on_board import run_on_board
 from ..deploy.quantized import QuantizedModel
+from ..deploy.stream import streamed
 from ..deploy.trace import trace
 from ..emit.c import TARGETS
-from ..nn import Module
 from ..tensor import engine
 from ..train.forecast import Recipe, Task, train_forecaster
 
@@ -101,8 +101,7 @@ def train(
     model, history = train_forecaster(task, cell, recipe.fitted(len(task.train)), seed=seed)
     gc.save(model, out)
     before = range(task.val.start)
-    stream = gc.Stream(model)
-    forecasts = np.stack([stream.step(row)[0] for row in task.x])[len(before) :]
+    forecasts = streamed(model, task.x)[len(before) :, 0]
     click.echo(f"{'RMSE of ' + target:<24}{'validation':>12}{'test':>12}")
     for name, values in (("it stays as it is", np.zeros_like(forecasts)), (cells[cell].title, forecasts)):
         scores = [task.rmse(values[part.start - len(before) : part.stop - len(before)], part) for part in (task.val, task.test)]
@@ -126,7 +125,7 @@ def quantize(model: Path, calibration: Path, scheme: str, inputs: list[str] | No
     q = gc.quantize(floats, x, scheme=scheme)
     written = out or model.with_name(f"{model.stem}_{scheme}.safetensors")
     gc.save(q, written)
-    theirs, ours = _streamed(floats, x), _streamed(q, x)
+    theirs, ours = streamed(floats, x), streamed(q, x)
     change, size = np.sqrt(np.mean((ours - theirs) ** 2)), np.sqrt(np.mean((theirs - theirs.mean(0)) ** 2))
     click.echo(f"{written}: {scheme}, outputs within {change:.3g} of the float model's (root mean square), which vary by {size:.3g}")
 
@@ -152,7 +151,7 @@ def run(model: Path, data: Path, board: tuple[str, ...], inputs: list[str] | Non
     """Run a model over DATA (CSV), a row at a time, here and on emulated boards."""
     loaded, table = gc.load(model), read_csv(data)
     x = _rows(table, inputs, loaded.input if isinstance(loaded, QuantizedModel) else trace(loaded).input)
-    y = _streamed(loaded, x)
+    y = streamed(loaded, x)
     if out is not None:
         _write(out, table, y)
         click.echo(f"{out}: {len(y)} rows of {y.shape[1]}")
@@ -206,12 +205,6 @@ def _rows(table: Table, names: Sequence[str] | None, spec: Input) -> Array:
     if len(chosen) != spec.size and all(name in table.columns for name in chosen):
         raise ValueError(f"the model reads {spec.size} columns, got {len(chosen)}: {', '.join(chosen)}; choose them with --inputs")
     return table.matrix(chosen).astype(np.float32)
-
-
-def _streamed(model: Module | QuantizedModel, x: Array) -> Array:
-    """x (T, I) -> (T, O) float32, a step at a time."""
-    stream = model.stream() if isinstance(model, QuantizedModel) else gc.Stream(model)
-    return np.stack([stream.step(row).reshape(-1) for row in x]).astype(np.float32)
 
 
 def _write(path: Path, table: Table, y: Array) -> None:

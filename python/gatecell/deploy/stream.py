@@ -123,3 +123,9 @@ class Stream:
     def _states(self) -> dict[str, Array]:
         """The states where they live now: the next step moves them."""
         return {f"{s.step}.{s.state}": self.recurrences[s.step].state[s.state] for s in self.graph.states}
+
+
+def streamed(model: Module | StepGraph | QuantizedModel, x: Array) -> Array:
+    """One sequence, x (T, I) -> the outputs of every step (T, O) float32, with nothing but the state kept from step to step."""
+    stream = model.stream() if isinstance(model, QuantizedModel) else Stream(model)
+    return np.stack([stream.step(row).reshape(-1) for row in x]).astype(np.float32)

@@ -6,10 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 
-from ...deploy.stream import Stream
+from ...deploy.stream import streamed
 from ...train import Callback, Run
 from ...train.forecast import Forecaster, Recipe, train_forecaster
 from .problem import WARM_UP, rows, weather_tasks
@@ -79,12 +78,6 @@ def train(job: Job, progress: Progress) -> Trained:
     val, test = (streamed(model, rows(task, part))[WARM_UP:, 0] for part in (task.val, task.test))
     rmse = task.rmse(val, task.val), task.rmse(test, task.test)
     return Trained(job, weights, *rmse, test, len(history), history.best_epoch or 0, sum(history.seconds))
-
-
-def streamed(model: Forecaster, x: Array) -> Array:
-    """x (T, I) -> (T, 1), one step at a time with nothing but the state kept."""
-    stream = Stream(model)
-    return np.stack([stream.step(hour) for hour in x])
 
 
 class _Tell(Callback):
