@@ -31,7 +31,7 @@ def cast(values, dtype):
 def both_ways(cell, w, x, start, dy, dlast, reverse, **options):
     layer = engine.Layer(cell, w, sizes_of(cell, x, start), **options)
     y, last, saved = bptt.forward(layer, x, start, reverse=reverse, training=True)
-    return y, last, bptt.backward(saved, x, dy, dlast)
+    return y, last, saved.backward(x, dy, dlast)
 
 
 def sizes_of(cell, x, start):
@@ -176,7 +176,7 @@ for cell in pages.EVERY:
     w, x, start = ({k: v.astype(np.float32) for k, v in a.items()} if isinstance(a, dict) else a.astype(np.float32) for a in (w, x, start))
     layer = engine.Layer(cell, w, {"I": 5, "H": 35, "M": 9})
     y, last, saved = bptt.forward(layer, x, start, training=True)
-    grads = bptt.backward(saved, x, y, last)
+    grads = saved.backward(x, y, last)
     exact = [{k: v.astype(float) for k, v in a.items()} if isinstance(a, dict) else a.astype(float) for a in (w, x, start)]
     want = pages.run_textbook(cell, *exact)
     assert abs(y - want[cell.states[0]]).max() < float(sys.argv[1]), cell.name

@@ -1,7 +1,7 @@
 // Weight gradients: sums over time and batch of outer products.  Included once per instruction set.
 //
 // Both sides are packed, a chunk of `OUTER_DEPTH` rows at a time: the gradient 64 units wide, the argument by groups of six.
-// Partial sums stay in the scratch, so that every sum runs over time and batch in order, whatever the chunk.
+// Sums stay in the scratch, so that every one runs over time and batch in order, whatever the chunk; it goes on from what `out` holds.
 
 // Steps of rows in order of time, without those beyond a row's length.
 class Samples {
@@ -35,7 +35,20 @@ template <class R> void outer(const Outer &job) {
   const int64_t ones = job.sums ? 1 : 0, m = job.m + ones, blocks = (m + HIGH - 1) / HIGH;
   R *argument = static_cast<R *>(job.scratch), *gradient = argument + blocks * HIGH * OUTER_DEPTH, *total = gradient + WIDE * OUTER_DEPTH;
   Samples samples(job);
-  fill(total, total + (job.last - job.first) * blocks * HIGH * WIDE, R(0));
+  // Each element of `out` and `sums` that is this share's, with its place in the total.
+  const auto each = [&](auto visit) __attribute__((always_inline)) {
+    for (int64_t p = job.first; p < job.last; p++) {
+      const int64_t gate = p / panels, u0 = p % panels * WIDE, units = least(WIDE, job.n - u0);
+      R *sum = total + (p - job.first) * blocks * HIGH * WIDE;
+      R *out = static_cast<R *>(job.out[gate]);
+      for (int64_t u = 0; u < units; u++)
+        for (int64_t i = 0; i < job.m; i++) visit(out[(u0 + u) * job.row + i], sum[i * WIDE + u]);
+      if (ones && job.sums[gate])
+        for (int64_t u = 0; u < units; u++) visit(static_cast<R *>(job.sums[gate])[u0 + u], sum[job.m * WIDE + u]);
+    }
+  };
+  fill(total, total + (job.last - job.first) * blocks * HIGH * WIDE, R(0));  // what no element has is computed, too
+  each([](R &out, R &sum) { sum = out; });
   while (const int64_t depth = samples.next(OUTER_DEPTH)) {
     for (int64_t k = 0; k < depth; k++) {  // argument[block][k][6], a column of ones behind the last
       const R *from = samples.of<R>(*job.argument, k);
@@ -66,13 +79,5 @@ template <class R> void outer(const Outer &job) {
       }
     }
   }
-  for (int64_t p = job.first; p < job.last; p++) {
-    const int64_t gate = p / panels, u0 = p % panels * WIDE, units = least(WIDE, job.n - u0);
-    const R *sum = total + (p - job.first) * blocks * HIGH * WIDE;
-    R *out = static_cast<R *>(job.out[gate]);
-    for (int64_t u = 0; u < units; u++)
-      for (int64_t i = 0; i < job.m; i++) out[(u0 + u) * job.row + i] += sum[i * WIDE + u];
-    if (ones && job.sums[gate])
-      for (int64_t u = 0; u < units; u++) static_cast<R *>(job.sums[gate])[u0 + u] += sum[job.m * WIDE + u];
-  }
+  each([](R &out, R &sum) { out = sum; });
 }

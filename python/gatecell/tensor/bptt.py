@@ -5,16 +5,17 @@ Letters: T time, B batch, N units of an axis.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
-from .. import _core
 from ..algebra.loops import Plan
-from ..algebra.plans import Use
-from . import engine
 from .engine import PAD, Array, Layer, Placed, Prepared, over, padded
+from .weight_sums import WeightSums
+
+JOINED = 1024
+"""Rows that make a long batch: more would not be faster, and the core's scratch grows with them."""
 
 
 @dataclass
@@ -22,7 +23,6 @@ class Saved:
     """What the forward pass leaves for the way back."""
 
     layer: Layer
-    x: Placed
     steps: int
     rows: int
     reverse: bool
@@ -31,6 +31,15 @@ class Saved:
     keep: dict[str, Array]
     lengths: Array | None = None
     """(B,) of int64: row b has so many steps, and nothing beyond them means anything."""
+
+    def backward(self, x: Array, dy: Array | None, dlast: Mapping[str, Array | None], want_x: bool = True) -> dict[str, Array]:
+        """BPTT.  dy (T, B, N): gradient of the output; dlast {state: (B, N)}: of the last states (None: zero).
+
+        Returns gradients by name: every weight, "x" (T, B, I) if wanted, and each start state.  What was saved is used up.
+        """
+        sums, dx = WeightSums(self.layer), new_dx(self.layer, self.steps, self.rows) if want_x else None
+        starts = walk_back(self, x, dy, dlast, sums, dx)
+        return gradients(sums, starts, dx)
 
 
 def _padded_copy(layer: Layer, a: Array, slots: int) -> Array:
@@ -41,7 +50,7 @@ def _padded_copy(layer: Layer, a: Array, slots: int) -> Array:
     return out
 
 
-def _place_x(layer: Layer, plan: Plan, x: Array) -> Placed:
+def place_x(layer: Layer, plan: Plan, x: Array) -> Placed:
     """x (T, B, I) where it lies, or a copy if its units are not contiguous or a loop reads it by units."""
     by_units = any("x" in loop.arrays for p in plan.passes for loop in p.loops)
     if by_units:
@@ -53,18 +62,25 @@ def _place_x(layer: Layer, plan: Plan, x: Array) -> Placed:
 
 
 def forward(
-    layer: Layer, x: Array, start: Mapping[str, Array], *, reverse: bool = False, training: bool = False, lengths: Array | None = None
+    layer: Layer,
+    x: Array,
+    start: Mapping[str, Array],
+    *,
+    reverse: bool = False,
+    training: bool = False,
+    lengths: Array | None = None,
+    states_alone: bool = False,
 ) -> tuple[Array, dict[str, Array], Saved]:
     """All steps.  x (T, B, I), start {state: (B, N)} -> output (T, B, N) of the first state, last {state: (B, N)}, saved.
 
-    `reverse`: from the last step to the first; the output stays in the order of x.  `lengths` (B,) of int64, 1 to T: row b has
-    so many steps; beyond them the output is 0 and x is not read.
+    `reverse`: from the last step to the first; the output stays in the order of x.  `lengths` (B,) of int64, 0 to T: row b has
+    so many steps; beyond them the output is 0 and x is not read.  `states_alone`: what `training` saves lacks the kept values.
     """
     T, B = x.shape[:2]
-    prepared = layer.kernel.train if training else layer.kernel.infer
+    prepared = layer.kernel.train if training and not states_alone else layer.kernel.infer
     first = layer.cell.states[0]
     ends, each = (T, slice(None)) if lengths is None else (lengths, np.arange(B))
-    arrays = {"x": _place_x(layer, prepared.plan, x)}
+    arrays = {"x": place_x(layer, prepared.plan, x)}
     states: dict[str, Array] = {}
     for s in layer.cell.states:
         n = layer.units(layer.cell.axis(s))
@@ -94,13 +110,25 @@ def forward(
             output = output.copy()  # the start lies where the output is 0
         for b, n in enumerate(lengths.tolist()):
             output[n:, b] = 0
-    return output, last, Saved(layer, over(x), T, B, reverse, states, keep, lengths)
+    return output, last, Saved(layer, T, B, reverse, states, keep, lengths)
 
 
-def backward(saved: Saved, x: Array, dy: Array | None, dlast: Mapping[str, Array | None], want_x: bool = True) -> dict[str, Array]:
-    """BPTT.  dy (T, B, N): gradient of the output; dlast {state: (B, N)}: of the last states (None: zero).
+def new_dx(layer: Layer, T: int, B: int) -> Array:
+    return layer.empty(T, B, padded(layer.units(layer.cell.program.x.axis)))
 
-    Returns gradients by name: every weight, "x" (T, B, I) if wanted, and each start state.  What was saved is used up.
+
+def gradients(sums: WeightSums, starts: Mapping[str, Array], dx: Array | None) -> dict[str, Array]:
+    """By name, what one walk back over all steps left, or several over parts of them."""
+    x = {} if dx is None else {"x": dx[:, :, : sums.layer.units(sums.layer.cell.program.x.axis)]}
+    return sums.result() | dict(starts) | x
+
+
+def walk_back(
+    saved: Saved, x: Array, dy: Array | None, dlast: Mapping[str, Array | None], sums: WeightSums, dx: Array | None
+) -> dict[str, Array]:
+    """BPTT over the steps that were saved, all of a sequence or some: adds to `sums` and writes dx (T, B, padded I).
+
+    Returns the gradient of each start state (B, N): the `dlast` of the steps before.
     """
     layer, T, B = saved.layer, saved.steps, saved.rows
     k, cell = layer.kernel, layer.cell
@@ -111,7 +139,7 @@ def backward(saved: Saved, x: Array, dy: Array | None, dlast: Mapping[str, Array
         return a.flipped(steps) if saved.reverse else a
 
     arrays = {name: turn(over(a)) for name, a in saved.keep.items()}
-    arrays["x"] = turn(_place_x(layer, k.back.plan, x))
+    arrays["x"] = turn(place_x(layer, k.back.plan, x))
     for s, a in saved.states.items():
         arrays[s] = arrays[s + "'"] = turn(over(a), T + 1)
     ends, each = (T, slice(None)) if saved.lengths is None else (saved.lengths, np.arange(B))
@@ -140,13 +168,8 @@ def backward(saved: Saved, x: Array, dy: Array | None, dlast: Mapping[str, Array
         elif name.startswith(("cross", "arg")):
             arrays[name] = turn(over(layer.empty(T, B, padded(layer.units(info.axis)))))
     layer.run(k.back, T, B, arrays, saved.lengths)
-
-    grads = _weight_gradients(layer, T, B, arrays, saved.lengths)
-    for s, c in carries.items():
-        grads[s] = c[0, :, : layer.units(cell.axis(s))].copy()
-    if want_x:
-        n = layer.units(cell.program.x.axis)
-        dx = layer.empty(T, B, padded(n))
+    sums.add(T, B, arrays, saved.lengths)
+    if dx is not None:
         if k.dx is None:
             dx[:] = 0
         elif saved.lengths is not None:
@@ -155,62 +178,21 @@ def backward(saved: Saved, x: Array, dy: Array | None, dlast: Mapping[str, Array
         if k.dx is not None:
             arrays["dx"] = turn(over(dx))
             _run_dx(layer, k.dx, T, B, arrays, saved.lengths)
-        grads["x"] = dx[:, :, :n]
-    return grads
+    return {s: c[0, :, : layer.units(cell.axis(s))].copy() for s, c in carries.items()}
 
 
 def _run_dx(layer: Layer, dx: Prepared, T: int, B: int, arrays: Mapping[str, Placed], lengths: Array | None) -> None:
-    """Nothing recurs: where all arrays run on without gaps, time and batch are one long batch."""
-    used = [arrays[name] for name, info in dx.plan.arrays.items() if info.kind == "over"]
-    if lengths is None and all(info.offset == 0 for info in dx.plan.arrays.values()) and all(abs(a.step) == B * a.row for a in used):
-        joined = {name: Placed(a.data, min(a.first, a.first + (T - 1) * a.step), 0, a.row) for name, a in arrays.items()}
-        layer.run(dx, 1, T * B, joined)
-    else:
-        layer.run(dx, T, B, {name: arrays[name] for name in dx.plan.arrays if name in arrays}, lengths)
-
-
-def _weight_gradients(layer: Layer, T: int, B: int, arrays: Mapping[str, Placed], lengths: Array | None) -> dict[str, Array]:
-    """Sums over time and batch of outer products, uses that share an argument together; parameters by plain sums."""
-    p, k = layer.cell.program, layer.kernel
-    full = [np.zeros_like(matrix) for matrix, _ in layer.families]
-    biases = [None if bias is None else np.zeros_like(bias) for _, bias in layer.families]
-    index = {family: f for f, family in enumerate(p.families)}
-    shared: dict[tuple[str, str], list[Use]] = {}
-    for use in k.plans.uses:
-        shared.setdefault((use.weight.split(".")[0], use.argument), []).append(use)
-    for (family, argument), uses in shared.items():
-        f, gates = index[family], p.families[family]
-        each, into = len(full[f]) // len(gates), full[f].shape[1]
-        out: list[Array] = []
-        sums: list[Array | None] = []
-        for use in uses:
-            g = gates.index(use.weight.split(".")[1])
-            out.append(full[f][g * each : (g + 1) * each])
-            bias = biases[f]
-            sums.append(None if bias is None else bias[g * each : (g + 1) * each])
-        gradients = [arrays[u.gradient].core() for u in uses]
-        _core.outer(T, B, gradients, each, arrays[argument].core(), into, out, sums, engine.get_num_threads(), lengths, engine.late(arrays))
-    grads: dict[str, Array] = {}
-    for family, f in index.items():
-        gates = p.families[family]
-        blocked = p.weights[f"{family}.{gates[0]}"].blocks != "1"
-        grads[family] = _blocks(full[f], layer.weights[family].shape, len(gates)) if blocked else full[f]
-        bias = biases[f]
-        if bias is not None:
-            grads[family + "+"] = bias
-    for name, array in k.plans.sums.items():
-        a = arrays[array].data[:, :, : layer.units(k.back.plan.arrays[array].axis)]
-        there = True if lengths is None else (np.arange(T)[:, None] < lengths)[:, :, None]
-        total = a.sum((0, 1), dtype=np.float64, where=there)
-        grads[name] = (total if p.params[name] != "1" else total.sum(keepdims=True)).astype(layer.dtype)
-    return grads
-
-
-def _blocks(full: Array, shape: Sequence[int], gates: int) -> Array:
-    """The diagonal blocks of a family's dense gradient."""
-    out = np.empty(shape, full.dtype)
-    each, into = len(full) // gates, shape[1]
-    for r in range(len(full)):
-        k = r % each // into
-        out[r] = full[r, k * into : (k + 1) * into]
-    return out
+    """Nothing recurs: where all arrays run on without gaps, several steps are one of a longer batch."""
+    infos = {name: info for name, info in dx.plan.arrays.items() if info.kind == "over"}
+    used = {name: arrays[name] for name in infos}
+    joins = lengths is None and all(i.offset == 0 for i in infos.values()) and all(abs(a.step) == B * a.row for a in used.values())
+    if not joins:
+        return layer.run(dx, T, B, used, lengths)
+    together = min(T, -(-JOINED // B))
+    for begin, steps, n in ((0, T // together, together), (T - T % together, 1, T % together)):
+        joined = {
+            name: Placed(a.data, a.first + min(0, (T - 1) * a.step) + begin * B * a.row, n * B * a.row, a.row) for name, a in used.items()
+        }
+        if n:
+            layer.run(dx, steps, n * B, joined)
+    return None

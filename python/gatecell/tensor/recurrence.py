@@ -13,7 +13,9 @@ import numpy as np
 from ..cells import Cell
 from . import bptt, engine
 from .autograd import mode
+from .bptt import Saved
 from .dtypes import Array
+from .recompute import Marks, States, forward_marks, forward_states
 from .tensor import Tensor, record
 
 
@@ -25,12 +27,15 @@ def recurrence(
     *,
     reverse: bool = False,
     lengths: Array | None = None,
+    recompute: bool = False,
+    checkpoint_every: int | None = None,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Run a cell over x (T, B, I) from `states` {name: (B, N)}.
 
     `weights` as `Cell.shapes` names them.  Returns the first state over time (T, B, N), and the last states {name: (B, N)}.
     `reverse`: from the last step to the first; the output keeps the order of x.  `lengths` (B,) integers in 1..T: row b ends,
     or reversed begins, after lengths[b] steps; beyond them the output is 0, and the last states are those of its own last step.
+    `recompute`: backward() computes again what it wants beside the states of every step; `checkpoint_every`: of every so many steps.
 
     Raises TypeError unless all arrays are of one type, float32 or float64; ValueError for shapes that do not fit.
     """
@@ -41,14 +46,22 @@ def recurrence(
     layer = engine.Layer(cell, {k: w.data for k, w in weights.items()}, sizes)
     start = {s: states[s].data for s in cell.states}
     array, want_x = x.data, x.requires_grad
-    output, last, saved = bptt.forward(layer, array, start, reverse=reverse, training=training, lengths=lengths)
+
+    def forward(training: bool) -> tuple[Array, dict[str, Array], Saved | States | Marks]:
+        if training and checkpoint_every:
+            return forward_marks(layer, array, start, checkpoint_every, reverse=reverse, lengths=lengths)
+        if training and recompute:
+            return forward_states(layer, array, start, reverse=reverse, lengths=lengths)
+        return bptt.forward(layer, array, start, reverse=reverse, training=training, lengths=lengths)
+
+    output, last, saved = forward(training)
     unused = [saved] if training else []
 
     def backward(*given: Array | None) -> tuple[Array | None, ...]:
-        # The way back writes over what was saved; a second time, with retain_graph, it is computed again.
-        kept = unused.pop() if unused else bptt.forward(layer, array, start, reverse=reverse, training=True, lengths=lengths)[2]
+        # The way back may write over what was saved; a second time, with retain_graph, it is computed again.
+        kept = unused.pop() if unused else forward(True)[2]
         dlast = dict(zip(cell.states, given[1:], strict=True))
-        grads = bptt.backward(kept, array, given[0], dlast, want_x=want_x)
+        grads = kept.backward(array, given[0], dlast, want_x)
         return (grads.get("x"), *(grads[s] for s in cell.states), *(grads[k] for k in names))
 
     attrs: dict[str, Any] = {"cell": cell.name, "reverse": reverse, "lengths": lengths is not None, "weights": tuple(names)}
