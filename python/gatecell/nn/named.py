@@ -34,9 +34,15 @@ class RNN(Recurrent):
         dropout: float = 0.0,
         bidirectional: bool = False,
         dtype: Any = None,
+        *,
+        recompute: bool = False,
+        checkpoint_every: int | None = None,
     ) -> None:
         self.nonlinearity = nonlinearity
-        super().__init__(_elman(nonlinearity), input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, dtype=dtype)
+        super().__init__(
+            _elman(nonlinearity), input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, dtype=dtype,
+            recompute=recompute, checkpoint_every=checkpoint_every,
+        )  # fmt: skip
 
 
 class LSTM(Recurrent):
@@ -53,8 +59,14 @@ class LSTM(Recurrent):
         bidirectional: bool = False,
         proj_size: int = 0,
         dtype: Any = None,
+        *,
+        recompute: bool = False,
+        checkpoint_every: int | None = None,
     ) -> None:
-        super().__init__("lstm", input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, proj_size, dtype)
+        super().__init__(
+            "lstm", input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, proj_size, dtype=dtype,
+            recompute=recompute, checkpoint_every=checkpoint_every,
+        )  # fmt: skip
 
 
 class GRU(Recurrent):
@@ -74,9 +86,15 @@ class GRU(Recurrent):
         bidirectional: bool = False,
         reset_after: bool = True,
         dtype: Any = None,
+        *,
+        recompute: bool = False,
+        checkpoint_every: int | None = None,
     ) -> None:
         self.reset_after = bool(reset_after)
-        super().__init__(_gru(reset_after), input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, dtype=dtype)
+        super().__init__(
+            _gru(reset_after), input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, dtype=dtype,
+            recompute=recompute, checkpoint_every=checkpoint_every,
+        )  # fmt: skip
 
 
 class RNNCell(RecurrentCell):

@@ -102,6 +102,10 @@ class Recurrent(_Cells):
 
     cell: a registered name or a record. dropout: probability of zeroing a layer's output on its way to the next, while training.
     proj_size: length of a projected output, for cells that have one.
+    recompute: while training keep the states alone over time, the output among them, and compute the gates again in backward():
+        2 numbers per unit and step for a cell of two states instead of 6, for a third more time. The same bits.
+    checkpoint_every: keep the states every so many steps alone, and run each stretch again: beside the output, about 2 T/k + 6 k
+        numbers per unit, least where k is about sqrt(T). k B is rounded up to a multiple of 32. The same bits.
     TypeError and ValueError say what was wanted and what came; `Unsupported` is raised for what the cell or the core cannot do.
     """
 
@@ -117,9 +121,14 @@ class Recurrent(_Cells):
         bidirectional: bool = False,
         proj_size: int = 0,
         dtype: Any = None,
+        *,
+        recompute: bool = False,
+        checkpoint_every: int | None = None,
     ) -> None:
         self.num_layers, self.batch_first, self.bidirectional = positive("num_layers", num_layers), bool(batch_first), bool(bidirectional)
         self.dropout = probability("dropout", dropout)
+        self.recompute = bool(recompute)
+        self.checkpoint_every = None if checkpoint_every is None else positive("checkpoint_every", checkpoint_every)
         super().__init__(cell, input_size, hidden_size, bias, proj_size, dtype)
         if dropout and num_layers == 1:
             warnings.warn(f"dropout={dropout} acts between layers, and there is only one", stacklevel=3)
@@ -157,7 +166,10 @@ class Recurrent(_Cells):
                 x = F.dropout(x, self.dropout)
             outputs = []
             for reverse, names in enumerate(layer):
-                output, end = recurrence(self.cell, x, starts[len(last)], self._weights(names), reverse=bool(reverse), lengths=lengths)
+                output, end = recurrence(
+                    self.cell, x, starts[len(last)], self._weights(names),
+                    reverse=bool(reverse), lengths=lengths, recompute=self.recompute, checkpoint_every=self.checkpoint_every,
+                )  # fmt: skip
                 outputs.append(output)
                 last.append(end)
             x = outputs[0] if directions == 1 else cat(outputs, -1)
@@ -169,7 +181,15 @@ class Recurrent(_Cells):
         return x, self._states(ends if batched else {name: value.squeeze(1) for name, value in ends.items()})
 
     def extra_repr(self) -> str:
-        options = {"num_layers": 1, "bias": True, "batch_first": False, "dropout": 0.0, "bidirectional": False, "proj_size": 0}
+        options: dict[str, Any] = {
+            "num_layers": 1,
+            "bias": True,
+            "batch_first": False,
+            "dropout": 0.0,
+            "bidirectional": False,
+            "proj_size": 0,
+        }
+        options |= {"recompute": False, "checkpoint_every": None}
         changed = [f"{name}={getattr(self, name)}" for name, default in options.items() if getattr(self, name) != default]
         first = [repr(self.cell.name)] if type(self) is Recurrent else []
         return ", ".join([*first, str(self.input_size), str(self.hidden_size), *changed])

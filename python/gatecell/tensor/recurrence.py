@@ -66,8 +66,9 @@ def recurrence(
 
     attrs: dict[str, Any] = {"cell": cell.name, "reverse": reverse, "lengths": lengths is not None, "weights": tuple(names)}
     first, ends = Tensor(output), {s: Tensor(last[s]) for s in cell.states}
-    if training or mode.trace:  # what is read on the way back: all that came in, and the output, which is the first state's memory
-        record("recurrence", inputs, (first, *ends.values()), backward, attrs, training, (*range(len(inputs)), -1))
+    if training or mode.trace:  # what is read on the way back: all that came in, and mostly the output, which is the first state's memory
+        read = (*range(len(inputs)), *(() if isinstance(saved, Marks) else (-1,)))
+        record("recurrence", inputs, (first, *ends.values()), backward, attrs, training, read)
     return first, ends
 
 
