@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <cstring>
 #include <deque>
 #include <memory>
 #include <new>
@@ -288,6 +289,19 @@ py::array empty(const std::vector<py::ssize_t> &shape, const py::dtype &dtype) {
                    }));
 }
 
+// Zeros in a (T, B, N) beyond each row's length.
+void clear(py::array &a, const Lengths &lengths) {
+  if (a.ndim() != 3 || lengths.ndim() != 1 || lengths.shape(0) != a.shape(1) || !a.writeable() ||
+      (a.shape(2) > 1 && a.strides(2) != a.itemsize()))
+    throw py::value_error("clear wants an array (T, B, N) with contiguous rows, and one length for every row");
+  const auto bytes = static_cast<size_t>(a.shape(2) * a.itemsize());
+  const int64_t T = a.shape(0), B = a.shape(1), step = a.strides(0), row = a.strides(1), *length = lengths.data();
+  auto *data = static_cast<char *>(a.mutable_data());
+  for (int64_t t = B ? std::max<int64_t>(0, *std::min_element(length, length + B)) : T; t < T; t++)
+    for (int64_t b = 0; b < B; b++)
+      if (t >= length[b]) std::memset(data + t * step + b * row, 0, bytes);
+}
+
 py::array function(const std::string &name, const py::array &x) {
   const gatecell_type type = type_of(x);
   if (!(x.flags() & py::array::c_style)) throw py::value_error("a function wants a contiguous array");
@@ -309,6 +323,7 @@ PYBIND11_MODULE(_core, m) {
   });
   m.def("peak", &gatecell_peak, py::call_guard<py::gil_scoped_release>());
   m.def("empty", &empty, py::arg("shape"), py::arg("dtype"));
+  m.def("clear", &clear, py::arg("a"), py::arg("lengths"));
   m.def("function", &function, py::arg("name"), py::arg("x"));
   m.def("outer", &outer, py::arg("T"), py::arg("B"), py::arg("gradients"), py::arg("N"), py::arg("argument"), py::arg("M"), py::arg("out"),
         py::arg("sums"), py::arg("threads"), py::arg("lengths") = py::none(), py::arg("late") = false);

@@ -312,41 +312,6 @@ def test_backward_again_with_retain_graph(cell, rng):
     assert all(np.array_equal(a, b) for a, b in zip(*seen, strict=True))
 
 
-@pytest.mark.parametrize("bidirectional", [False, True])
-@pytest.mark.parametrize("cell", cells.values(), ids=lambda c: c.name)
-def test_lengths_are_each_row_alone(cell, bidirectional, rng):
-    """Output, last states and gradients: the bits of a row run alone; zeros beyond its length, whatever the input there is."""
-    T, B, lengths = 9, 7, np.array([3, 9, 1, 3, 9, 5, 2])
-    m = nn.Recurrent(cell.name, 4, 19, num_layers=2, bidirectional=bidirectional)
-    values = rng.normal(size=(T, B, 4)).astype(np.float32)
-    values[np.arange(T)[:, None] >= lengths] = np.nan
-    x = gatecell.tensor(values, requires_grad=True)
-    start = [gatecell.tensor(rng.normal(size=(2 + 2 * bidirectional, B, 19)).astype(np.float32), requires_grad=True) for _ in cell.states]
-    hx = tuple(start) if len(start) > 1 else start[0]
-    with gatecell.no_grad():
-        inferred = m(x, hx, lengths=lengths)[0]
-    y, last = m(x, hx, lengths=lengths)
-    assert np.array_equal(inferred.data, y.data)
-    dy = rng.normal(size=y.shape).astype(np.float32)
-    (y * gatecell.tensor(dy)).sum().backward()
-    together = [np.array(p.grad) for p in m.parameters()]
-    m.zero_grad()
-    last = last if isinstance(last, tuple) else (last,)
-    for b, n in enumerate(lengths):
-        alone = gatecell.tensor(x.data[:n, b : b + 1], requires_grad=True)
-        begin = [gatecell.tensor(s.data[:, b : b + 1], requires_grad=True) for s in start]
-        want, ends = m(alone, tuple(begin) if len(begin) > 1 else begin[0])
-        (want * gatecell.tensor(dy[:n, b : b + 1])).sum().backward()
-        assert np.array_equal(y.data[:n, b], want.data[:, 0]) and not y.data[n:, b].any()
-        for a, e in zip(last, ends if isinstance(ends, tuple) else (ends,), strict=True):
-            assert np.array_equal(a.data[:, b], e.data[:, 0])
-        assert np.array_equal(np.asarray(x.grad)[:n, b], np.asarray(alone.grad)[:, 0]) and not np.asarray(x.grad)[n:, b].any()
-        for s, a in zip(start, begin, strict=True):
-            assert np.array_equal(np.asarray(s.grad)[:, b], np.asarray(a.grad)[:, 0])
-    for got, p in zip(together, m.parameters(), strict=True):
-        assert np.abs(got - p.grad.data).max() <= budgets.CORE_GRADIENT * max(1, np.abs(got).max())
-
-
 def test_large_arrays_are_reused_and_bounded():
     """The block of a dropped array serves the next of its size; random sizes leave no more than the bound behind."""
     a = _core.empty((1 << 18,), np.dtype(np.float32))

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+import gatecell._core as _core
+
 from ..algebra.loops import Plan
 from .engine import PAD, Array, Layer, Placed, Prepared, over, padded
 from .weight_sums import WeightSums
@@ -86,8 +88,8 @@ def forward(
         n = layer.units(layer.cell.axis(s))
         slots = T + 1 if training or s == first else 2  # others are needed over time for the way back alone
         a = states[s] = layer.empty(slots, B, padded(n))
-        begin = ends if reverse and slots == T + 1 else 0
-        a[begin, each, :n], a[begin, each, n:] = start[s], 0
+        begin = (ends, each) if reverse and slots == T + 1 else (0, slice(None))
+        a[(*begin, slice(n))], a[(*begin, slice(n, None))] = start[s], 0
         place = over(a)
         place.slots = 0 if slots == T + 1 else 2
         arrays[s] = arrays[s + "'"] = place.flipped(T + 1) if reverse and slots == T + 1 else place
@@ -108,8 +110,7 @@ def forward(
     if lengths is not None:
         if reverse and training:
             output = output.copy()  # the start lies where the output is 0
-        for b, n in enumerate(lengths.tolist()):
-            output[n:, b] = 0
+        _core.clear(output, lengths)
     return output, last, Saved(layer, T, B, reverse, states, keep, lengths)
 
 
@@ -142,13 +143,12 @@ def walk_back(
     arrays["x"] = turn(place_x(layer, k.back.plan, x))
     for s, a in saved.states.items():
         arrays[s] = arrays[s + "'"] = turn(over(a), T + 1)
-    ends, each = (T, slice(None)) if saved.lengths is None else (saved.lengths, np.arange(B))
     carries = {}
     for s in cell.states:
         n = layer.units(cell.axis(s))
         c = carries[s] = layer.empty(2, B, padded(n))
         d = dlast.get(s)
-        c[ends % 2, each, :n], c[ends % 2, each, n:] = 0 if d is None else d, 0
+        c[:, :, :n], c[:, :, n:] = 0 if d is None else d, 0  # a row begins in either slot: its length is even or odd
         arrays["carry." + s] = arrays["carry'." + s] = Placed(c, 0, B * padded(n), padded(n), 2)
     if dy is None:
         zero = layer.empty(1, B, padded(n_first))
@@ -173,8 +173,7 @@ def walk_back(
         if k.dx is None:
             dx[:] = 0
         elif saved.lengths is not None:
-            for b, length in enumerate(saved.lengths.tolist()):
-                dx[length:, b] = 0
+            _core.clear(dx, saved.lengths)
         if k.dx is not None:
             arrays["dx"] = turn(over(dx))
             _run_dx(layer, k.dx, T, B, arrays, saved.lengths)
