@@ -11,7 +11,6 @@ import warnings
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from ..cells import Cell, cells
 from ..errors import Unsupported
@@ -21,6 +20,7 @@ from ..tensor.recurrence import recurrence
 from ..tensor.tensor import Tensor
 from . import init
 from .module import Module, Parameter, positive, probability, to_tensor
+from .packed import PackedSequence, lengths_of, pad_packed_sequence
 
 
 class _Cells(Module):
@@ -99,6 +99,7 @@ class Recurrent(_Cells):
     input: (T, B, I), with `batch_first` (B, T, I), without a batch (T, I). output: the same layout with D*N features.
     hx and last: (L*D, B, N), without a batch (L*D, N), layer by layer, forward direction first; a tuple where the cell has several states.
     lengths: (B,) integers from 1 to T; beyond them the output is 0, and `last` is the last valid state.
+    input may be a PackedSequence: so is the output then, and hx and last are in the order of the batch, as in torch.
 
     cell: a registered name or a record. dropout: probability of zeroing a layer's output on its way to the next, while training.
     proj_size: length of a projected output, for cells that have one.
@@ -141,7 +142,13 @@ class Recurrent(_Cells):
     def flatten_parameters(self) -> None:
         """Nothing to do: the weights are packed by the kernels. Here because programs written for torch call it."""
 
-    def forward(self, input: Any, hx: Any = None, lengths: Any = None) -> tuple[Tensor, Any]:
+    def forward(self, input: Any, hx: Any = None, lengths: Any = None) -> tuple[Any, Any]:
+        if isinstance(input, PackedSequence):
+            if lengths is not None:
+                raise ValueError("lengths: wanted None for a PackedSequence, which has its own")
+            padded, lengths = pad_packed_sequence(input, self.batch_first)
+            output, end = self.forward(padded, hx, lengths)
+            return input.repack(output, self.batch_first), end
         x = self._check_input(input, (2, 3), "(B, T, I) or (T, I)" if self.batch_first else "(T, B, I) or (T, I)")
         batched = x.ndim == 3
         if lengths is not None and not batched:
@@ -152,7 +159,8 @@ class Recurrent(_Cells):
             x = x.transpose(0, 1)
         time, batch = x.shape[:2]
         if lengths is not None:
-            lengths = _lengths(lengths, batch, time)
+            lengths = lengths_of(lengths, batch, time)
+            lengths = None if (lengths == time).all() else lengths
         directions = 2 if self.bidirectional else 1
         rows = self.num_layers * directions
         if hx is None:
@@ -230,15 +238,3 @@ def _record(cell: Any) -> Cell:
     if cell not in cells:
         raise ValueError(f"cell: wanted one of {', '.join(cells)}, got {cell!r}")
     return cells[cell]
-
-
-def _lengths(value: Any, batch: int, time: int) -> npt.NDArray[np.int64] | None:
-    """`lengths` as an array (B,), checked; None when every sequence is as long as the input."""
-    array = np.asarray(value)
-    if array.dtype.kind not in "iu":
-        raise TypeError(f"lengths: wanted integers, got {type(value).__name__} of {array.dtype}")
-    if array.shape != (batch,):
-        raise ValueError(f"lengths: wanted shape {(batch,)}, one per sequence, got {array.shape}")
-    if not ((array >= 1) & (array <= time)).all():
-        raise ValueError(f"lengths: wanted 1 to {time} (T), got {array.min()} to {array.max()}")
-    return None if (array == time).all() else array.astype(np.int64)

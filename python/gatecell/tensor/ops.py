@@ -149,6 +149,19 @@ def _put(g: Array, y: Array, a: Array, index: Array, dim: int) -> Array:
     return back
 
 
+def _back(g: Array, a: Array, key: Any) -> Array:
+    """What was gathered goes back; no place comes twice."""
+    back = np.zeros(a.shape, g.dtype)
+    back[key] = g
+    return back
+
+
+def _spread(a: Array, key: Any, shape: tuple[int, ...], value: float) -> Array:
+    out = np.full(shape, value, a.dtype)
+    out[key] = a
+    return out
+
+
 def _embedding_rows(g: Array, y: Array, weight: Array, tokens: Array) -> Array:
     back = np.zeros(weight.shape, g.dtype)
     np.add.at(back, tokens.reshape(-1), g.reshape(-1, weight.shape[1]))
@@ -226,6 +239,8 @@ OPS: dict[str, Op] = {
     "permute": Op(np.transpose, (lambda g, y, a, axes: np.transpose(g, np.argsort(axes)),), view=True),
     "expand": Op(np.broadcast_to, (lambda g, y, a, shape: g,), view=True),
     "getitem": Op(_getitem, (_scatter,), view=True),
+    "gather": Op(lambda a, key: a[key], (lambda g, y, a, key: _back(g, a, key),)),  # arrays of indices, no place twice
+    "spread": Op(_spread, (lambda g, y, a, key, shape, value: g[key],)),  # and back, `value` elsewhere
     "flip": Op(lambda a, axis: np.flip(a, axis).copy(), (lambda g, y, a, axis: np.flip(g, axis),)),
     "cat": Op(lambda *arrays, dim: np.concatenate(arrays, axis=dim), _cat_piece),
     "stack": Op(lambda *arrays, dim: np.stack(arrays, axis=dim), lambda i: lambda g, y, *arrays, dim: np.take(g, i, axis=dim)),

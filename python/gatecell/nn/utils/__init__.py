@@ -1,4 +1,4 @@
-"""Gradients and parameters as a whole: clipping, and parameters as one vector. Names and meaning are torch's."""
+"""Gradients and parameters as a whole: clipping, and parameters as one vector; packed sequences: rnn. Names and meaning are torch's."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from ...tensor.checks import tensor_of
 from ...tensor.dtypes import Array
 from ...tensor.functions import cat
 from ...tensor.tensor import Tensor
+from . import rnn
 
-__all__ = ["clip_grad_norm_", "clip_grad_value_", "get_total_norm", "parameters_to_vector", "vector_to_parameters"]
+__all__ = ["clip_grad_norm_", "clip_grad_value_", "get_total_norm", "parameters_to_vector", "rnn", "vector_to_parameters"]
 
 
 def clip_grad_norm_(
