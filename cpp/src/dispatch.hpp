@@ -69,4 +69,13 @@ constexpr int64_t MOST_VECTORS = MOST_ACCUMULATORS * 8;  // 16 units are eight v
 constexpr int64_t TILE_ROWS = 8, TILE_VECTORS = 4;
 constexpr int64_t OUTER_ROWS = 6, OUTER_UNITS = 64, OUTER_DEPTH = 256;
 
+// Vectors of 16 units side by side in a panel of packed weights: so many that it has four columns, or sixteen for the few rows
+// of a stream, whose sums need more independent chains than rows give.
+constexpr int BATCH_COLUMNS = 4, STREAM_COLUMNS = 16;
+constexpr int panel_width(int widest_group, int columns) {
+  int panel = 1;
+  while (2 * panel * widest_group <= columns) panel *= 2;
+  return panel;
+}
+
 }  // namespace gatecell

@@ -6,7 +6,9 @@
 #include <cstdint>
 #include <cstring>
 #if defined(__GNUC__) && !defined(__clang__)
-#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"  // gcc 12 takes the undefined operand in its own AVX-512 header for ours
+// gcc 12 takes the undefined operand in its own AVX-512 header for ours.
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#pragma GCC diagnostic ignored "-Wuninitialized"
 #endif
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -31,6 +33,7 @@ template <class R> INLINE void fill(R *from, R *to, R value) {
 }
 
 #include "product.inl"
+#include "tile.inl"
 #include "run.inl"
 #include "outer.inl"
 #include "integer.inl"

@@ -7,6 +7,7 @@
 #include <cstring>
 #include <new>
 
+#include "dispatch.hpp"
 #include "message.hpp"
 #include "plan.hpp"
 
@@ -50,6 +51,9 @@ std::vector<Group> groups_of(const gatecell_plan &plan, const Loop &loop, const 
     groups.back().segments.push_back(f.segment);
     groups.back().depth += f.segment.k;
   }
+  for (Group &g : groups)
+    if (std::is_sorted(g.columns.begin(), g.columns.end()) && g.columns.back() < 32)
+      for (const int32_t a : g.columns) g.mask |= 1u << a;
   return groups;
 }
 
@@ -94,14 +98,10 @@ template <class R> void pack_loop(const Loop &loop, const PackedLoop &to, const 
   }
 }
 
-// Vectors of 16 units side by side: so many that a panel has four columns, or sixteen for the few rows of a stream, whose
-// sums need more independent chains than rows give.
-int64_t panel_width(const std::vector<Group> &groups, int64_t rows) {
-  int64_t widest = 1;
-  for (const Group &g : groups) widest = std::max(widest, static_cast<int64_t>(g.columns.size()));
-  int64_t panel = 1;
-  while (2 * panel * widest <= (rows < 3 ? 16 : 4)) panel *= 2;
-  return panel;
+int64_t panel_of(const std::vector<Group> &groups, int64_t rows) {
+  int widest = 1;
+  for (const Group &g : groups) widest = std::max(widest, static_cast<int>(g.columns.size()));
+  return panel_width(widest, rows < 3 ? STREAM_COLUMNS : BATCH_COLUMNS);
 }
 
 }  // namespace
@@ -128,7 +128,7 @@ gatecell_status gatecell_layer_new(const gatecell_plan *plan, gatecell_type type
       p.units = sizes[loop.axis];
       p.vectors = (p.units + PAD - 1) / PAD;
       p.groups = groups_of(*plan, loop, layer->sizes);
-      p.panel = panel_width(p.groups, rows);
+      p.panel = panel_of(p.groups, rows);
       for (Group &g : p.groups) {
         g.weights = total;
         total += g.depth * static_cast<int64_t>(g.columns.size()) * p.vectors * PAD;

@@ -58,6 +58,7 @@ struct Segment {
 // Accumulators that the same sources feed are computed together.
 struct Group {
   std::vector<int32_t> columns;  // accumulators
+  unsigned mask = 0;             // the same as bits, where they are in order
   std::vector<Segment> segments;
   int64_t weights = 0;  // where its packed weights begin: [panel][segment][k][column][vectors of 16 units]
   int64_t depth = 0;    // sum of k

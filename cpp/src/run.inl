@@ -1,18 +1,14 @@
 // A plan over time: stages of reductions, products and loops over units.  Included once per instruction set.  Knows no cell.
 //
 // Products fill the accumulators of a tile in L1 (a few rows, one panel of units), then the loop's step runs on the tile:
-// a compiled one where the plan's instructions have one, else the interpreter.  Both give the same bits.
-
-template <class R> struct Register {  // of a tile: unit u of row m at row[m][unit + u]
-  R *const *row;
-  int64_t unit;
-};
-template <class R> using Step = void (*)(const Register<R> *, int64_t rows, int64_t units);
+// a compiled one where the plan's instructions have one, else the interpreter.  Where a tile's sums fit the registers, both
+// are one function (tile.inl).  All give the same bits.
 
 #include "steps.inl"
 
-template <class R> Step<R> compiled(int32_t) { return nullptr; }  // only float32 has compiled steps
-template <> Step<float> compiled<float>(int32_t step) { return step < 0 ? nullptr : STEPS[step].run; }
+// Only float32 has compiled steps.
+template <class R> const CompiledStep *compiled(int32_t) { return nullptr; }
+template <> const CompiledStep *compiled<float>(int32_t step) { return step < 0 ? nullptr : STEPS + step; }
 
 template <class R> void interpret(const Instruction *code, size_t n, const Register<R> *reg, int64_t rows, int64_t units) {
   using V = typename Of<R>::V;
@@ -137,13 +133,14 @@ template <class R> class Runner {
   }
 
   void loop(const Loop &loop, const PackedLoop &packed, int64_t t, int64_t active) {
-    const Step<R> step = layer_.interpret ? nullptr : compiled<R>(loop.step);
+    const CompiledStep *step = layer_.interpret ? nullptr : compiled<R>(loop.step);
     const int64_t width = step || packed.panel >= TILE_VECTORS ? packed.panel : TILE_VECTORS;  // vectors of a tile
     int64_t vectors = 1;
-    for (const Group &g : packed.groups)
-      vectors = greatest(vectors, static_cast<int64_t>(g.columns.size()) * packed.panel * 16 / Of<R>::lanes);
-    const int64_t most = packed.groups.empty() ? TILE_ROWS : tile_rows(vectors), blocks = (active + most - 1) / most;
-    const int64_t tiles = (packed.vectors + width - 1) / width;
+    for (const Group &g : packed.groups) vectors = greatest(vectors, static_cast<int64_t>(g.columns.size()) * packed.panel * 16 / Of<R>::lanes);
+    const bool fits = step && step->fits(packed);
+    int64_t most = packed.groups.empty() ? TILE_ROWS : tile_rows(vectors);
+    if (fits && step->most(packed)) most = step->most(packed);
+    const int64_t blocks = (active + most - 1) / most, tiles = (packed.vectors + width - 1) / width;
     Register<R> reg[MOST_REGISTERS];
     layout(loop, width, step != nullptr, reg);
     for (int64_t i = 0; i < tiles; i++) {
@@ -152,18 +149,22 @@ template <class R> class Runner {
       columns(packed, v0, n, reg + loop.arrays.size());
       for (int64_t k = 0, b = 0; k < blocks; k++) {
         const int64_t m = active * (k + 1) / blocks - active * k / blocks;  // blocks differ by a row at most
-        products(packed, b, m, v0, n);
         for (size_t a = 0; a < loop.arrays.size(); a++) reg[a] = {rows(loop.arrays[a]) + b, v0 * 16};
         if (spreads_) spread(loop, b, m, n, reg);
-        if (step)
-          step(reg, m, n * 16);
-        else
-          interpret<R>(loop.code.data(), loop.code.size(), reg, m, n * 16);
+        const RunTile tile = fits && n == packed.panel ? step->tile_of(packed, m) : nullptr;
+        if (tile) {
+          in_registers(tile, packed, b, v0, reg);
+        } else {
+          products(packed, b, m, v0, n);
+          if (step)
+            run_step(*step, reg, m, n * 16);
+          else
+            interpret<R>(loop.code.data(), loop.code.size(), reg, m, n * 16);
+        }
         b += m;
       }
     }
   }
-
   // Registers that are the same for every tile of a loop: accumulators, temporaries, constants.  A compiled step has its own temporaries.
   void layout(const Loop &loop, int64_t width, bool compiled, Register<R> *reg) {
     free_ = tile_;
@@ -221,6 +222,22 @@ template <class R> class Runner {
             *c++ = first ? Column<R>{bias + j * L, 0, sum, apart} : Column<R>{sum, apart, sum, apart};
           }
         }
+    }
+  }
+
+  // A tile's products and step in one, from row b and vector v on.
+  void in_registers(RunTile tile, const PackedLoop &packed, int64_t b, int64_t v, const Register<R> *reg) const {
+    if constexpr (sizeof(R) == sizeof(float)) {
+      Rows<R> source[MOST_SEGMENTS];
+      const R *w[MOST_SEGMENTS];
+      int segments[MOST_SEGMENTS], n = 0;
+      for (size_t g = 0; g < packed.groups.size(); g++) {
+        const Group &group = packed.groups[g];
+        for (const Segment &s : group.segments) source[n++] = {rows(s.source) + b, s.k};
+        segments[g] = static_cast<int>(group.segments.size());
+        w[g] = weights_ + group.weights + v * 16 * static_cast<int64_t>(group.columns.size()) * group.depth;
+      }
+      tile({source, segments, w, weights_ + packed.bias + v * 16, packed.vectors * 16, reg});
     }
   }
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable
+from itertools import groupby
 
 from ..algebra.encode import key
 from ..algebra.loops import OPCODES, SPELLING, Loop, Plan
@@ -33,14 +34,14 @@ def precedence(op: str) -> int:
 
 
 def step(name: str, loop: Loop) -> str:
-    """One loop as a function over a tile."""
-    taken = {"r", "m", "u", "rows", "units"}
+    """One loop as a struct: how its sums share their sources, and what is done for one vector of units of one row."""
+    taken = {"r", "m", "u", "sum", "row"}
     memory = len(loop.arrays) + len(loop.accumulators)
-    pointers = [identifier(a, taken) for a in (*loop.arrays, *loop.accumulators)]
+    leaves = [identifier(a, taken) for a in (*loop.arrays, *loop.accumulators)]
     produced = {i.dst: i for i in loop.code if memory <= i.dst < memory + len(loop.temporaries)}
     reads = Counter(s for i in loop.code for s in i.src)
     first_scalar = memory + len(loop.temporaries)
-    names: dict[int, str] = {}
+    names = {k: leaves[k] for k in range(len(loop.arrays), memory)}
     lines: list[str] = []
     stores: list[str] = []
 
@@ -48,9 +49,9 @@ def step(name: str, loop: Loop) -> str:
         if register in names:
             return names[register]
         if register < memory:
-            t = f"load({pointers[register]} + u)"
+            t = f"load({leaves[register]})"
             if reads[register] > 1:
-                names[register] = identifier(pointers[register] + "_", taken)
+                names[register] = identifier(leaves[register] + "_", taken)
                 lines.append(f"const Vf {names[register]} = {t};")
                 return names[register]
             return t
@@ -75,17 +76,35 @@ def step(name: str, loop: Loop) -> str:
         else:
             value = text(i.src[0])
             if stores and value not in names.values():  # all is read before anything is written: arrays may share their place
-                named = identifier(pointers[i.dst] + "_", taken)
+                named = identifier(leaves[i.dst] + "_", taken)
                 lines.append(f"const Vf {named} = {value};")
                 value = named
-            stores.append(f"store({pointers[i.dst]} + u, {value});")
+            stores.append(f"store({leaves[i.dst]}, {value});")
     written = {i.dst for i in loop.code}
     used = sorted({s for i in loop.code for s in i.src if s < memory} | {d for d in written if d < memory})
-    heads = [f"{'' if k in written else 'const '}float *{pointers[k]} = r[{k}].row[m] + r[{k}].unit;" for k in used]
-    body = "\n".join(f"    {h}" for h in heads) + "\n    for (int64_t u = 0; u < units; u += Of<float>::lanes) {\n"
-    body += "\n".join(f"      {line}" for line in lines + stores)
-    signature = f"void {name}(const Register<float> *r, int64_t rows, int64_t units)"
-    return f"{signature} {{\n  for (int64_t m = 0; m < rows; m++) {{\n{body}\n    }}\n  }}\n}}\n"
+    heads = [
+        f"const Vf {leaves[k]} = sum[{k - len(loop.arrays)}];"
+        if k >= len(loop.arrays)
+        else f"{'' if k in written else 'const '}float *{leaves[k]} = r[{k}].row[m] + r[{k}].unit + u;"
+        for k in used
+    ]
+    groups = ", ".join(f"0b{g:b}" for g in groups_of(loop)) or "0"
+    constants = f"constexpr static int arrays = {len(loop.arrays)}, sums = {len(loop.accumulators)};\n"
+    constants += f"  constexpr static unsigned groups[] = {{{groups}}};\n"
+    body = "\n".join(f"    {line}" for line in heads + lines + stores)
+    sums = "const Vf *sum" if loop.accumulators else "const Vf *"
+    return f"struct {name} {{\n  {constants}  INLINE static void run(const Register<float> *r, int64_t m, int64_t u, {sums}) {{\n{body}\n  }}\n}};\n"
+
+
+def groups_of(loop: Loop) -> list[int]:
+    """Which sums a source enters, a bit for each: sources in the order of their first use, neighbours of one kind together."""
+    sums: dict[tuple[str, int], int] = {}
+    turns: Counter[tuple[int, str]] = Counter()
+    for t in loop.terms:
+        turn = turns[t.accumulator, t.source]
+        turns[t.accumulator, t.source] += 1
+        sums[t.source, turn] = sums.get((t.source, turn), 0) | 1 << t.accumulator
+    return [mask for mask, _ in groupby(sums.values())]
 
 
 def loops(plan: Plan) -> Iterable[Loop]:
@@ -106,8 +125,8 @@ def files(cells: Iterable[Cell]) -> dict[str, str]:
                 name = f"{cell.name}_{plan.name}_{k}" if plan else ""
                 steps.append(f"// {cell.title} ({cell.source})\n{step(name, loop)}")
                 keys.append(f"STEP(0x{key(loop):016x}ull, {name})")
-                rows.append(f"    {{{name}}},")
-    table = "struct CompiledStep {\n  Step<float> run;\n};\nconst CompiledStep STEPS[] = {\n" + "\n".join(rows) + "\n};\n"
+                rows.append(f"    compiled_step<{name}>(),")
+    table = "constexpr CompiledStep STEPS[] = {\n" + "\n".join(rows) + "\n};\n"
     operations = [f'OPERATION({code}, "{op}", ({SPELLING[op].format("X", "Y", "Z")}))' for op, code in OPCODES.items()]
     return {
         "steps.inl": HEAD + "\n" + "\n".join([*steps, table]),

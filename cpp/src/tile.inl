@@ -1,0 +1,142 @@
+// Compiled steps, and tiles whose sums stay in registers until the step has run on them.  Included once per instruction set.
+//
+// The sums are those of product.inl, operation by operation, so a tile gives the same bits whichever way it is computed.
+// Register tiles are for vectors of 16 units, the unit of packing; narrower vectors go by memory (run.inl).
+
+template <class R> struct Register {  // of a tile: unit u of row m at row[m][unit + u]
+  R *const *row;
+  int64_t unit;
+};
+template <class R> using Step = void (*)(const Register<R> *, int64_t rows, int64_t units);
+
+struct RegisterTile {         // what one of them is given
+  const Rows<float> *source;  // segments, group by group
+  const int *segments;        // of each group
+  const float *const *w;      // of each group
+  const float *bias;          // of sum a: bias + a * bias_row
+  int64_t bias_row;
+  const Register<float> *reg;
+};
+using RunTile = void (*)(const RegisterTile &);
+
+constexpr int REGISTER_SUMS = 24;  // vectors of sums beside a row of weights and a value: what 32 registers hold
+
+struct CompiledStep {
+  Step<float> run;                  // on sums in memory
+  RunTile tile[REGISTER_SUMS + 1];  // on so many rows of a panel; null: not compiled
+  RunTile single;                   // on one row of a stream's wider panel
+  int64_t panel, wide;
+  const unsigned *groups;
+  size_t count;
+
+  // Whether its sums share their sources as the layer's do: the same instructions may stand behind other products.
+  bool fits(const PackedLoop &loop) const {
+    if (loop.groups.size() != count) return false;
+    for (size_t g = 0; g < count; g++)
+      if (loop.groups[g].mask != groups[g]) return false;
+    return true;
+  }
+  RunTile tile_of(const PackedLoop &loop, int64_t rows) const {
+    if (loop.panel == panel && rows <= REGISTER_SUMS && tile[rows]) return tile[rows];
+    return loop.panel == wide && rows == 1 ? single : nullptr;
+  }
+  // How many rows a tile has at most; 0: none is in registers.
+  int64_t most(const PackedLoop &loop) const {
+    int64_t rows = loop.panel == panel ? REGISTER_SUMS : 0;
+    while (rows > 0 && !tile[rows]) rows--;
+    return rows;
+  }
+};
+
+constexpr int sums_in(unsigned group) { return __builtin_popcount(group); }
+template <unsigned GROUP> struct Members {  // the sums of a group, in order
+  int at[32] = {};
+  constexpr Members() {
+    for (int a = 0, n = 0; a < 32; a++)
+      if (GROUP >> a & 1) at[n++] = a;
+  }
+};
+template <unsigned GROUP> constexpr Members<GROUP> MEMBERS{};
+
+// total += sum over one segment, in chains as in product_tile.
+template <unsigned GROUP, int PANEL, int ROWS, int COLUMNS>
+INLINE const float *segment(const Rows<float> &source, const float *w, Vf (&total)[ROWS][COLUMNS]) {
+  constexpr int WIDE = sums_in(GROUP) * PANEL, L = Of<float>::lanes;
+  const float *a[ROWS];
+  UNROLL for (int m = 0; m < ROWS; m++) a[m] = source.row[m];
+  for (int64_t k = 0, end = 0; k < source.k;) {
+    Vf sum[ROWS][WIDE];
+    UNROLL for (int m = 0; m < ROWS; m++) UNROLL for (int j = 0; j < WIDE; j++) sum[m][j] = Vf{};
+    for (end = least(source.k, k + CHAIN); k < end; k++, w += WIDE * L) {
+      Vf b[WIDE];
+      UNROLL for (int j = 0; j < WIDE; j++) b[j] = load(w + j * L);
+      UNROLL for (int m = 0; m < ROWS; m++) {
+        const Vf x = splat<Vf>(a[m][k]);
+        UNROLL for (int j = 0; j < WIDE; j++) sum[m][j] = fma(x, b[j], sum[m][j]);
+      }
+    }
+    UNROLL for (int m = 0; m < ROWS; m++) UNROLL for (int j = 0; j < WIDE; j++) total[m][MEMBERS<GROUP>.at[j / PANEL] * PANEL + j % PANEL] += sum[m][j];
+  }
+  return w;
+}
+
+template <class S, int G, int PANEL, int ROWS, int COLUMNS>
+INLINE void groups_from(const RegisterTile &t, const Rows<float> *source, Vf (&total)[ROWS][COLUMNS]) {
+  if constexpr (G < static_cast<int>(sizeof S::groups / sizeof S::groups[0])) {
+    const float *w = t.w[G];
+    const Rows<float> *end = source + t.segments[G];
+    for (; source < end; source++) w = segment<S::groups[G], PANEL>(*source, w, total);
+    groups_from<S, G + 1, PANEL>(t, source, total);
+  }
+}
+
+template <class S, int PANEL, int ROWS> void register_tile(const RegisterTile &t) {
+  constexpr int L = Of<float>::lanes, COLUMNS = S::sums * PANEL;
+  Vf total[ROWS][COLUMNS];
+  UNROLL for (int a = 0; a < S::sums; a++) UNROLL for (int v = 0; v < PANEL; v++) {
+    const Vf bias = load(t.bias + a * t.bias_row + v * L);
+    UNROLL for (int m = 0; m < ROWS; m++) total[m][a * PANEL + v] = bias;
+  }
+  groups_from<S, 0, PANEL>(t, t.source, total);
+  UNROLL for (int m = 0; m < ROWS; m++) UNROLL for (int v = 0; v < PANEL; v++) {
+    Vf sum[S::sums];
+    UNROLL for (int a = 0; a < S::sums; a++) sum[a] = total[m][a * PANEL + v];
+    S::run(t.reg, m, v * L, sum);
+  }
+}
+
+template <class S> void memory_tile(const Register<float> *r, int64_t rows, int64_t units) {
+  for (int64_t m = 0; m < rows; m++)
+    for (int64_t u = 0; u < units; u += Of<float>::lanes) {
+      Vf sum[S::sums + 1];
+      UNROLL for (int a = 0; a < S::sums; a++) sum[a] = load(r[S::arrays + a].row[m] + u);
+      S::run(r, m, u, sum);
+    }
+}
+
+template <class S, int PANEL, int ROWS> constexpr void compile_tiles(CompiledStep &step) {
+  if constexpr (ROWS >= 4) {
+    step.tile[ROWS] = register_tile<S, PANEL, ROWS>;
+    compile_tiles<S, PANEL, ROWS - 1>(step);
+  }
+}
+
+template <class S> constexpr CompiledStep compiled_step() {
+  constexpr size_t GROUPS = sizeof S::groups / sizeof S::groups[0];
+  constexpr int WIDEST = [] {
+    int most = 1;
+    for (const unsigned g : S::groups) most = sums_in(g) > most ? sums_in(g) : most;
+    return most;
+  }();
+  constexpr int PANEL = panel_width(WIDEST, BATCH_COLUMNS), WIDE = panel_width(WIDEST, STREAM_COLUMNS);
+  CompiledStep step{memory_tile<S>, {}, nullptr, PANEL, WIDE, S::groups, GROUPS};
+  if constexpr (BYTES == 64 && S::sums > 0) {
+    if constexpr (S::sums * PANEL <= REGISTER_SUMS / 4) compile_tiles<S, PANEL, REGISTER_SUMS / (S::sums * PANEL)>(step);
+    if constexpr (S::sums * WIDE <= REGISTER_SUMS) step.single = register_tile<S, WIDE, 1>;
+  }
+  return step;
+}
+
+// The interpreter's float64 has no compiled steps, and never comes here.
+INLINE void run_step(const CompiledStep &step, const Register<float> *r, int64_t rows, int64_t units) { step.run(r, rows, units); }
+INLINE void run_step(const CompiledStep &, const Register<double> *, int64_t, int64_t) {}
