@@ -180,3 +180,6 @@ WEATHER_SHARE = 1e-4
 
 CLI_SHOWN = 1e-3
 """An error as the command line prints it, relative: it is rounded to the digits shown."""
+
+REPORT_SHOWN = 5e-3
+"""Figures of a report's page, relative: they are rounded to 3 digits."""

@@ -1,6 +1,7 @@
 """The command line: from a CSV file to C on a board, and one clear line for everything that is wrong.  Not here: the demo."""
 
 import csv
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 
 import budgets
 import gatecell
-from conftest import need
+from conftest import need, need_package
 from gatecell.cells import CLASSIC
 from gatecell.cli import main
 
@@ -120,6 +121,22 @@ def test_export(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "pump.h" in capsys.readouterr().out
 
 
+def test_report(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for extra in ("matplotlib", "jinja2"):
+        need_package(extra)
+    assert run("report", "model.safetensors", "data.csv", "--out", "page", "--window", "50") == 0
+    assert capsys.readouterr().out.strip() == "page/index.html"
+    text = (folder / "page" / "index.html").read_text()
+    for part in ("model.safetensors over data.csv", CLASSIC[-1].title, *("load", "speed", "power"), "output 0, w8a16", "The last 50 steps"):
+        assert part in text
+
+
+def test_a_report_without_its_extra(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    assert run("report", "model.safetensors", "data.csv") == 2
+    assert "pip install 'gatecell[report]'" in capsys.readouterr().err
+
+
 @pytest.mark.board
 @pytest.mark.parametrize(("board", "tools"), [("host", ["gcc"]), ("cortex-m4", ["arm-none-eabi-gcc", "qemu-system-arm"])])
 def test_run_on_boards(board: str, tools: list[str], capsys: pytest.CaptureFixture[str]) -> None:
@@ -141,7 +158,7 @@ def test_a_board_without_its_tools(monkeypatch: pytest.MonkeyPatch, capsys: pyte
 def test_help(capsys: pytest.CaptureFixture[str]) -> None:
     assert run() == 0
     shown = capsys.readouterr().out
-    for command in ("demo", "train", "quantize", "export", "run", "info"):
+    for command in ("demo", "train", "quantize", "export", "run", "report", "info"):
         assert command in shown
         assert run(command, "--help") == 0
         assert command in capsys.readouterr().out
@@ -178,6 +195,10 @@ def test_help(capsys: pytest.CaptureFixture[str]) -> None:
         ("run model.safetensors data.csv --board pdp11", "'pdp11' is not one of"),
         ("run model.safetensors still.csv", "the model reads 3 columns, got 2: a, b"),
         ("run none.safetensors data.csv", "none.safetensors"),
+        ("report model_w8a8.safetensors data.csv", "wanted a model of floats, got one of w8a8"),
+        ("report model.safetensors data.csv --inputs load", "the model reads 3 columns, got 1: load"),
+        ("report model.safetensors data.csv --window 0", "--window"),
+        ("report model.safetensors data.csv --out words.csv", "words.csv"),
         ("info words.csv", "words.csv"),
         ("fly", "No such command 'fly'"),
         ("demo --seeds 0", "--seeds"),

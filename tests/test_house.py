@@ -31,10 +31,14 @@ ROOMS = {
     "deploy": {"algebra", "cells", "emit", "tensor", "nn", "_core"},
     "exchange": {"algebra", "cells", "tensor", "nn", "deploy"},
     "data": set(),
-    "cli": {"algebra", "cells", "emit", "tensor", "nn", "optim", "train", "deploy", "exchange", "data"},
+    "report": {"algebra", "cells", "tensor", "nn", "deploy"},
+    "cli": {"algebra", "cells", "emit", "tensor", "nn", "optim", "train", "deploy", "exchange", "data", "report"},
 }
 FACES = {"cli"}  # uses the public names too: `import gatecell`
-HEAVY = ["torch", "sklearn", "scipy", "matplotlib", "onnx", "onnxruntime", "pandas", "keras", "tensorflow", "hypothesis", "pytest"]
+HEAVY = [
+    *("torch", "sklearn", "scipy", "matplotlib", "jinja2", "onnx"),
+    *("onnxruntime", "pandas", "keras", "tensorflow", "hypothesis", "pytest"),
+]
 CODE = {".py", ".pyx", ".pxd", ".pyi", ".cpp", ".hpp", ".h", ".c", ".inl", ".S", ".ld", ".js"}
 LINES = 400
 WHEEL = 3_000_000

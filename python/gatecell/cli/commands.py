@@ -1,4 +1,4 @@
-"""The commands, thin wrappers of the public API: demo, train, quantize, export, run, info.  Not here: errors, the demo's steps."""
+"""The commands, thin wrappers of the public API: demo, train, quantize, export, run, report, info.  Not here: errors, the demo's steps."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from ..deploy.quantized import QuantizedModel
 from ..deploy.stream import streamed
 from ..deploy.trace import trace
 from ..emit.c import TARGETS
+from ..nn import Module
 from ..tensor import engine
 from ..train.forecast import Recipe, Task, train_forecaster
 
@@ -118,9 +119,7 @@ def train(
 @click.option("--out", type=FILE, help="The integer model's file. [default: MODEL_SCHEME.safetensors]")
 def quantize(model: Path, calibration: Path, scheme: str, inputs: list[str] | None, out: Path | None) -> None:
     """Make a model of floats one of integers, with ranges from CALIBRATION (CSV)."""
-    floats = gc.load(model)
-    if isinstance(floats, QuantizedModel):
-        raise ValueError(f"{model}: wanted a model of floats, got one of {floats.scheme}")
+    floats = _floats(model)
     x = _rows(read_csv(calibration), inputs, trace(floats).input)
     q = gc.quantize(floats, x, scheme=scheme)
     written = out or model.with_name(f"{model.stem}_{scheme}.safetensors")
@@ -175,6 +174,26 @@ def run(model: Path, data: Path, board: tuple[str, ...], inputs: list[str] | Non
 
 
 @gatecell.command()
+@click.argument("model", type=FILE)
+@click.argument("data", type=FILE)
+@INPUTS
+@click.option("--out", type=FILE, default=Path("report"), help="Folder for index.html and its pictures.")
+@click.option("--window", type=click.IntRange(1), default=200, help="Steps that the picture of the outputs shows: the last ones.")
+def report(model: Path, data: Path, inputs: list[str] | None, out: Path, window: int) -> None:
+    """Tell what a MODEL of floats is, takes and loses as integers, over DATA (CSV).
+
+    A page of HTML: the step graph, bytes of each form, ranges of the inputs, errors of w8a8 and w8a16 against floats, and pictures. The
+    integers' ranges come from the first 70 % of the rows; the rest judges them. Needs the extra gatecell[report].
+    """
+    from .. import report as page
+
+    floats, table = _floats(model), read_csv(data)
+    names = inputs or list(table.columns)
+    x = _rows(table, names, trace(floats).input)
+    click.echo(f"{page.write(floats, x, names, out, title=f'{model.name} over {data.name}', window=window)}")
+
+
+@gatecell.command()
 @click.argument("model", type=FILE, required=False)
 def info(model: Path | None) -> None:
     """What this installation has, or what a MODEL's file holds."""
@@ -195,6 +214,14 @@ def info(model: Path | None) -> None:
     for step in graph.steps:
         kind = cells[step.settings["cell"]].title if step.op == "recurrence" else ""
         click.echo(f"  {step.name:<16}{step.op:<14}{step.size:>5}  {kind}".rstrip())
+
+
+def _floats(path: Path) -> Module:
+    """A model that is none of integers.  ValueError."""
+    model: Module | QuantizedModel = gc.load(path)
+    if isinstance(model, QuantizedModel):
+        raise ValueError(f"{path}: wanted a model of floats, got one of {model.scheme}")
+    return model
 
 
 def _rows(table: Table, names: Sequence[str] | None, spec: Input) -> Array:
