@@ -36,8 +36,8 @@ ROOMS = {
 }
 FACES = {"cli"}  # uses the public names too: `import gatecell`
 HEAVY = [
-    *("torch", "sklearn", "scipy", "matplotlib", "jinja2", "onnx"),
-    *("onnxruntime", "pandas", "keras", "tensorflow", "hypothesis", "pytest"),
+    "torch", "sklearn", "scipy", "matplotlib", "jinja2", "onnx",
+    "onnxruntime", "pandas", "keras", "tensorflow", "hypothesis", "pytest",
 ]
 CODE = {".py", ".pyx", ".pxd", ".pyi", ".cpp", ".hpp", ".h", ".c", ".inl", ".S", ".ld", ".js"}
 LINES = 400
