@@ -312,6 +312,22 @@ def test_backward_again_with_retain_graph(cell, rng):
     assert all(np.array_equal(a, b) for a, b in zip(*seen, strict=True))
 
 
+@pytest.mark.parametrize("hidden", [16, 33, 64])
+@pytest.mark.parametrize("cell", cells.values(), ids=lambda c: c.name)
+def test_tiles_in_registers_are_the_interpreter(cell, hidden, rng):
+    """Every height of a tile, and the single row of a stream: the same bits, forward and back."""
+    for batch in (1, 2, 3, 4, 5, 6, 7, 8, 9, 23):
+        x = rng.normal(size=(3, batch, 37)).astype(np.float32)
+        w = {k: (rng.normal(size=s) / 6).astype(np.float32) for k, s in cell.shapes({"I": 37, "H": hidden}).items()}
+        start = {s: rng.normal(size=(batch, hidden)).astype(np.float32) for s in cell.states}
+        dy = rng.normal(size=(3, batch, hidden)).astype(np.float32)
+        (y, last, grads), want = (both_ways(cell, w, x, start, dy, {}, False, interpret=interpret) for interpret in (False, True))
+        inferred = bptt.forward(engine.Layer(cell, w, sizes_of(cell, x, start)), x, start)[0]
+        assert np.array_equal(y, want[0]) and np.array_equal(inferred, y)
+        assert all(np.array_equal(last[s], want[1][s]) for s in last)
+        assert all(np.array_equal(grads[k], want[2][k]) for k in grads)
+
+
 def test_large_arrays_are_reused_and_bounded():
     """The block of a dropped array serves the next of its size; random sizes leave no more than the bound behind."""
     a = _core.empty((1 << 18,), np.dtype(np.float32))
