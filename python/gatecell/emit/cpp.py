@@ -63,7 +63,8 @@ def step(name: str, loop: Loop) -> str:
 
     def spelled(op: str, src: tuple[int, ...], level: int) -> str:
         prec = precedence(op)
-        inner = [0 if prec == 9 else prec + k for k in range(len(src))]  # a * (b * c) is not a * b * c: bits
+        # a * (b * c) is not a * b * c: bits; and -(-a) is not --a.
+        inner = [0 if prec == 9 else prec + (k if len(src) > 1 else 1) for k in range(len(src))]
         t = SPELLING[op].format(*(text(s, at) for s, at in zip(src, inner, strict=True)))
         return f"({t})" if prec < level else t
 
@@ -93,7 +94,8 @@ def step(name: str, loop: Loop) -> str:
     constants += f"  constexpr static unsigned groups[] = {{{groups}}};\n"
     body = "\n".join(f"    {line}" for line in heads + lines + stores)
     sums = "const Vf *sum" if loop.accumulators else "const Vf *"
-    return f"struct {name} {{\n  {constants}  INLINE static void run(const Register<float> *r, int64_t m, int64_t u, {sums}) {{\n{body}\n  }}\n}};\n"
+    signature = f"INLINE static void run(const Register<float> *r, int64_t m, int64_t u, {sums})"
+    return f"struct {name} {{\n  {constants}  {signature} {{\n{body}\n  }}\n}};\n"
 
 
 def groups_of(loop: Loop) -> list[int]:
