@@ -198,6 +198,9 @@ class Module:
     @property
     def dtype(self) -> np.dtype[Any] | None:
         """dtype of the first floating-point parameter or buffer: what NumPy input is converted to. None for a module without any."""
+        for value in self.__dict__.values():  # mostly it is the first parameter of one's own
+            if isinstance(value, Parameter) and value.data.dtype.kind == "f":
+                return value.data.dtype
         for tensor in chain(self.parameters(), self.buffers()):
             if tensor.data.dtype.kind == "f":
                 return tensor.data.dtype

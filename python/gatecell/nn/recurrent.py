@@ -73,7 +73,8 @@ class _Cells(Module):
         return states
 
     def _zeros(self, rows: tuple[int, ...]) -> dict[str, Tensor]:
-        return {name: Tensor(np.zeros((*rows, n), self.dtype)) for name, n in self._lengths.items()}
+        dtype = self.dtype
+        return {name: Tensor(np.zeros((*rows, n), dtype)) for name, n in self._lengths.items()}
 
     def _states(self, last: dict[str, Tensor]) -> Any:
         """Final states as torch returns them: one Tensor, or a tuple for cells with several."""
@@ -185,7 +186,7 @@ class Recurrent(_Cells):
             x = x.squeeze(1)
         elif self.batch_first:
             x = x.transpose(0, 1)
-        ends = {name: stack([end[name] for end in last]) for name in self.cell.states}
+        ends = {name: last[0][name].unsqueeze(0) if rows == 1 else stack([end[name] for end in last]) for name in self.cell.states}
         return x, self._states(ends if batched else {name: value.squeeze(1) for name, value in ends.items()})
 
     def extra_repr(self) -> str:
