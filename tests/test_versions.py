@@ -120,6 +120,8 @@ def arguments(name, rng):
         "permute": ([a], {"axes": (1, 0)}),
         "expand": ([a], {"shape": (2, 3, 3)}),
         "getitem": ([a], {"key": (slice(1), 2)}),
+        "gather": ([a], {"key": (np.array([2, 0]), np.array([1, 1]))}),
+        "spread": ([a], {"key": np.array([3, 0, 1]), "shape": (4, 3), "value": 7.0}),
         "flip": ([a], {"axis": (0,)}),
         "cat": ([a, b], {"dim": 0}),
         "stack": ([a, b], {"dim": 0}),
