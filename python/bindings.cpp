@@ -7,6 +7,7 @@
 #include <pybind11/stl.h>
 
 #include <algorithm>
+#include <array>
 #include <cstdlib>
 #include <cstring>
 #include <deque>
@@ -302,6 +303,28 @@ void clear(py::array &a, const Lengths &lengths) {
       if (t >= length[b]) std::memset(data + t * step + b * row, 0, bytes);
 }
 
+using Key = std::array<uint32_t, 2>;
+
+std::array<uint32_t, 4> philox(const std::array<uint32_t, 4> &counter, const Key &key) {
+  std::array<uint32_t, 4> out;
+  gatecell_philox(counter.data(), key.data(), out.data());
+  return out;
+}
+
+py::array mask(const std::array<py::ssize_t, 3> &shape, const py::dtype &dtype, const Key &key, int64_t step,
+               const std::optional<Lengths> &samples, uint32_t below, double kept, int threads) {
+  if (samples && (samples->ndim() != 1 || samples->shape(0) != shape[1])) throw py::value_error("a mask wants one sample for every row");
+  py::array out = empty({shape[0], shape[1], shape[2]}, dtype);
+  const gatecell_type type = type_of(out);
+  void *data = out.mutable_data();
+  const int64_t *of = samples ? samples->data() : nullptr;
+  py::gil_scoped_release free;
+  const gatecell_status status = gatecell_mask(type, shape[0], shape[1], shape[2], key.data(), step, of, below, kept, data, threads);
+  py::gil_scoped_acquire hold;
+  check(status);
+  return out;
+}
+
 py::array function(const std::string &name, const py::array &x) {
   const gatecell_type type = type_of(x);
   if (!(x.flags() & py::array::c_style)) throw py::value_error("a function wants a contiguous array");
@@ -324,6 +347,9 @@ PYBIND11_MODULE(_core, m) {
   m.def("peak", &gatecell_peak, py::call_guard<py::gil_scoped_release>());
   m.def("empty", &empty, py::arg("shape"), py::arg("dtype"));
   m.def("clear", &clear, py::arg("a"), py::arg("lengths"));
+  m.def("philox", &philox, py::arg("counter"), py::arg("key"));
+  m.def("mask", &mask, py::arg("shape"), py::arg("dtype"), py::arg("key"), py::arg("step"), py::arg("samples"), py::arg("below"),
+        py::arg("kept"), py::arg("threads"));
   m.def("function", &function, py::arg("name"), py::arg("x"));
   m.def("outer", &outer, py::arg("T"), py::arg("B"), py::arg("gradients"), py::arg("N"), py::arg("argument"), py::arg("M"), py::arg("out"),
         py::arg("sums"), py::arg("threads"), py::arg("lengths") = py::none(), py::arg("late") = false);

@@ -22,7 +22,7 @@ from .tensor.functions import (
     squeeze, stack, std, sub, sum, tanh, transpose, unbind, unsqueeze, var, where,
 )  # fmt: skip
 # isort: on
-from .tensor.random import get_rng_state, manual_seed, set_rng_state
+from .tensor.random import dropout_at, get_rng_state, manual_seed, set_rng_state
 from .tensor.tensor import Tensor
 
 float = float32
@@ -61,7 +61,7 @@ def __dir__() -> list[str]:
 __version__ = "0.1.0"
 __all__ = [
     "FloatTensor", "LongTensor", "Tensor", "Unsupported", "abs", "add", "allclose", "arange", "argmax", "argmin", "as_tensor",
-    "bernoulli", "bmm", "bool", "cat", "cell", "cells", "chunk", "clamp", "concat", "cos", "cuda", "device", "div", "double",
+    "bernoulli", "bmm", "bool", "cat", "cell", "cells", "chunk", "clamp", "concat", "cos", "cuda", "device", "div", "double", "dropout_at",
     "empty", "empty_like", "enable_grad", "equal", "exp", "eye", "flatten", "flip", "float", "float32", "float64", "from_numpy",
     "full", "full_like", "get_rng_state", "int16", "int32", "int64", "int8", "is_grad_enabled", "is_tensor", "isfinite", "isnan",
     "linspace", "log", "log_softmax", "long", "manual_seed", "matmul", "max", "maximum", "mean", "min", "minimum", "mm", "mul",

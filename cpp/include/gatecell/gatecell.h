@@ -98,6 +98,14 @@ gatecell_status gatecell_integer_run(const gatecell_integer *step, int64_t T, in
 /* The core's own functions over arrays, for tests: "tanh", "sigmoid", "exp", "log_sigmoid", "rsqrt". */
 gatecell_status gatecell_function(const char *name, gatecell_type type, int64_t n, const void *x, void *y);
 
+/* Philox4x32-10: four words from a counter of four and a key of two. */
+void gatecell_philox(const uint32_t *counter, const uint32_t *key, uint32_t *out);
+
+/* A random mask, out[(t * B + b) * N + u]: 0 where a word is < `below`, else `kept`.  The word is number u % 4 of Philox4x32-10 with this
+ * key and the counter (u / 4, samples[b], step + t, 0); `samples` NULL: b itself.  So an element depends on its own place alone. */
+gatecell_status gatecell_mask(gatecell_type type, int64_t T, int64_t B, int64_t N, const uint32_t *key, int64_t step,
+                              const int64_t *samples, uint32_t below, double kept, void *out, int32_t threads);
+
 /* The functions of a prepared step, for other modules of the process: one copy of the core serves all.  Python's gatecell._core
  * lends a pointer to the table as its `functions`, a capsule named GATECELL_FUNCTIONS. */
 #define GATECELL_FUNCTIONS "gatecell_functions"

@@ -14,8 +14,8 @@ import numpy as np
 
 from ..cells import Cell, cells
 from ..errors import Unsupported
-from ..tensor import functional as F
 from ..tensor.functions import cat, stack
+from ..tensor.random import dropout_mask
 from ..tensor.recurrence import recurrence
 from ..tensor.tensor import Tensor
 from . import init
@@ -170,11 +170,11 @@ class Recurrent(_Cells):
             given = self._given(hx, (rows, batch) if batched else (rows,))
             starts = [{name: value[row] if batched else value[row].unsqueeze(0) for name, value in given.items()} for row in range(rows)]
         last: list[dict[str, Tensor]] = []
-        for layer in self._names:
-            if last and self.dropout and self.training:
-                x = F.dropout(x, self.dropout)
+        for layer, sides in enumerate(self._names):
+            if layer and self.dropout and self.training:
+                x = x * Tensor(dropout_mask(x.shape, self.dropout, x.dtype, layer, timed=True))
             outputs = []
-            for reverse, names in enumerate(layer):
+            for reverse, names in enumerate(sides):
                 output, end = recurrence(
                     self.cell, x, starts[len(last)], self._weights(names),
                     reverse=bool(reverse), lengths=lengths, recompute=self.recompute, checkpoint_every=self.checkpoint_every,

@@ -196,12 +196,11 @@ def log_softmax(input: Tensor, dim: int) -> Tensor:
 
 @wants("input")
 def dropout(input: Tensor, p: float = 0.5, training: bool = True) -> Tensor:
-    """In training, each element 0 with probability p, the others over 1 - p; else the input itself."""
+    """In training, each element 0 with probability p, the others over 1 - p, by its place (random.py); else the input itself."""
     check_probability("dropout: p", p)
     if not training or p == 0:
         return input
-    kept = random.uniform(0.0, 1.0, input.shape) >= p
-    return input * Tensor((kept / (1 - p) if p < 1 else kept).astype(input.dtype))
+    return input * Tensor(random.dropout_mask(input.shape, p, input.dtype))
 
 
 def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
