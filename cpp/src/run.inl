@@ -133,53 +133,64 @@ template <class R> class Runner {
   }
 
   void loop(const Loop &loop, const PackedLoop &packed, int64_t t, int64_t active) {
-    const CompiledStep *step = layer_.interpret ? nullptr : compiled<R>(loop.step);
-    const int64_t width = step || packed.panel >= TILE_VECTORS ? packed.panel : TILE_VECTORS;  // vectors of a tile
-    int64_t vectors = 1;
-    for (const Group &g : packed.groups) vectors = greatest(vectors, static_cast<int64_t>(g.columns.size()) * packed.panel * 16 / Of<R>::lanes);
-    const bool fits = step && step->fits(packed);
-    int64_t most = packed.groups.empty() ? TILE_ROWS : tile_rows(vectors);
-    if (fits && step->most(packed)) most = step->most(packed);
-    const int64_t blocks = (active + most - 1) / most, tiles = (packed.vectors + width - 1) / width;
-    Register<R> reg[MOST_REGISTERS];
-    layout(loop, width, step != nullptr, reg);
-    for (int64_t i = 0; i < tiles; i++) {
-      const int64_t v0 = (t & 1 ? tiles - 1 - i : i) * width;  // to and fro: what L1 still holds is read first
-      const int64_t n = least(width, packed.vectors - v0);
-      columns(packed, v0, n, reg + loop.arrays.size());
+    if (frame_.loop != &loop) prepare(loop, packed);
+    const Frame &f = frame_;
+    const int64_t blocks = (active + f.most - 1) / f.most;
+    for (int64_t i = 0; i < f.tiles; i++) {
+      const int64_t v0 = (t & 1 ? f.tiles - 1 - i : i) * f.width;  // to and fro: what L1 still holds is read first
+      const int64_t n = least(f.width, packed.vectors - v0);
+      bool by_memory = false;
       for (int64_t k = 0, b = 0; k < blocks; k++) {
         const int64_t m = active * (k + 1) / blocks - active * k / blocks;  // blocks differ by a row at most
-        for (size_t a = 0; a < loop.arrays.size(); a++) reg[a] = {rows(loop.arrays[a]) + b, v0 * 16};
-        if (spreads_) spread(loop, b, m, n, reg);
-        const RunTile tile = fits && n == packed.panel ? step->tile_of(packed, m) : nullptr;
+        for (size_t a = 0; a < loop.arrays.size(); a++) reg_[a] = {rows(loop.arrays[a]) + b, v0 * 16};
+        if (f.spreads) spread(loop, b, m, n);
+        const RunTile tile = f.fits && n == packed.panel ? f.step->tile_of(packed, m) : nullptr;
         if (tile) {
-          in_registers(tile, packed, b, v0, reg);
+          in_registers(tile, packed, b, v0);
         } else {
+          if (!by_memory) columns(packed, v0, n, reg_ + loop.arrays.size());
+          by_memory = true;
           products(packed, b, m, v0, n);
-          if (step)
-            run_step(*step, reg, m, n * 16);
+          if (f.step)
+            run_step(*f.step, reg_, m, n * 16);
           else
-            interpret<R>(loop.code.data(), loop.code.size(), reg, m, n * 16);
+            interpret<R>(loop.code.data(), loop.code.size(), reg_, m, n * 16);
         }
         b += m;
       }
     }
   }
+
+  // What is the same for every tile of a loop, and for every step as long as no other loop comes between.
+  void prepare(const Loop &loop, const PackedLoop &packed) {
+    Frame &f = frame_;
+    f.loop = &loop;
+    f.step = layer_.interpret ? nullptr : compiled<R>(loop.step);
+    f.width = f.step || packed.panel >= TILE_VECTORS ? packed.panel : TILE_VECTORS;
+    f.tiles = (packed.vectors + f.width - 1) / f.width;
+    f.fits = f.step && f.step->fits(packed);
+    int64_t vectors = 1;
+    for (const Group &g : packed.groups) vectors = greatest(vectors, static_cast<int64_t>(g.columns.size()) * packed.panel * 16 / Of<R>::lanes);
+    f.most = packed.groups.empty() ? TILE_ROWS : tile_rows(vectors);
+    if (f.fits && f.step->most(packed)) f.most = f.step->most(packed);
+    layout(loop);
+  }
+
   // Registers that are the same for every tile of a loop: accumulators, temporaries, constants.  A compiled step has its own temporaries.
-  void layout(const Loop &loop, int64_t width, bool compiled, Register<R> *reg) {
+  void layout(const Loop &loop) {
     free_ = tile_;
-    const int64_t row = width * 16;
+    const int64_t row = frame_.width * 16;
     const auto tile = [&](int64_t rows) {
       R **table = take<R *>(TILE_ROWS);
       R *at = take<R>(rows * row);
       rows_of(table, TILE_ROWS, at, rows > 1 ? row : 0);
       return table;
     };
-    spreads_ = false;
-    for (int32_t a : loop.arrays) spreads_ |= plan_.arrays[static_cast<size_t>(a)].kind == Kind::row;
-    reg += loop.arrays.size();
+    frame_.spreads = false;
+    for (int32_t a : loop.arrays) frame_.spreads |= plan_.arrays[static_cast<size_t>(a)].kind == Kind::row;
+    Register<R> *reg = reg_ + loop.arrays.size();
     for (int32_t k = 0; k < loop.accumulators; k++) *reg++ = {tile(TILE_ROWS), 0};
-    for (int32_t k = 0; k < loop.temporaries; k++) *reg++ = {compiled ? nullptr : tile(TILE_ROWS), 0};
+    for (int32_t k = 0; k < loop.temporaries; k++) *reg++ = {frame_.step ? nullptr : tile(TILE_ROWS), 0};
     for (const Scalar &s : loop.scalars) {
       R **table = tile(1);
       fill(table[0], table[0] + row, s.array < 0 ? static_cast<R>(s.value) : *static_cast<const R *>(job_.arrays[s.array].data));
@@ -190,7 +201,7 @@ template <class R> class Runner {
   }
 
   // Arrays of one value a row become tiles of equal units.
-  void spread(const Loop &loop, int64_t b, int64_t active, int64_t vectors, Register<R> *reg) {
+  void spread(const Loop &loop, int64_t b, int64_t active, int64_t vectors) {
     free_ = spread_;
     for (size_t k = 0; k < loop.arrays.size(); k++) {
       if (plan_.arrays[static_cast<size_t>(loop.arrays[k])].kind != Kind::row) continue;
@@ -199,7 +210,7 @@ template <class R> class Runner {
         table[m] = take<R>(vectors * 16);
         fill(table[m], table[m] + vectors * 16, *rows(loop.arrays[k])[b + m]);
       }
-      reg[k] = {table, 0};
+      reg_[k] = {table, 0};
     }
   }
 
@@ -226,7 +237,7 @@ template <class R> class Runner {
   }
 
   // A tile's products and step in one, from row b and vector v on.
-  void in_registers(RunTile tile, const PackedLoop &packed, int64_t b, int64_t v, const Register<R> *reg) const {
+  void in_registers(RunTile tile, const PackedLoop &packed, int64_t b, int64_t v) const {
     if constexpr (sizeof(R) == sizeof(float)) {
       Rows<R> source[MOST_SEGMENTS];
       const R *w[MOST_SEGMENTS];
@@ -237,7 +248,7 @@ template <class R> class Runner {
         segments[g] = static_cast<int>(group.segments.size());
         w[g] = weights_ + group.weights + v * 16 * static_cast<int64_t>(group.columns.size()) * group.depth;
       }
-      tile({source, segments, w, weights_ + packed.bias + v * 16, packed.vectors * 16, reg});
+      tile({source, segments, w, weights_ + packed.bias + v * 16, packed.vectors * 16, reg_});
     }
   }
 
@@ -265,8 +276,14 @@ template <class R> class Runner {
   const R *weights_;
   char *free_, *tile_, *spread_ = nullptr;  // the scratch: what is left; what loops share; what is behind a loop's registers
   R ***row_;                                // [array][row]: where the rows lie now
-  bool spreads_ = false;
   Column<R> *columns_ = nullptr;
+  struct Frame {
+    const Loop *loop = nullptr;
+    const CompiledStep *step = nullptr;
+    int64_t width = 0, tiles = 0, most = 0;  // vectors of a tile; tiles of the axis; rows of a tile
+    bool fits = false, spreads = false;      // whether sums may stay in registers; whether an array has one value a row
+  } frame_;
+  Register<R> reg_[MOST_REGISTERS];  // the loop's: arrays where the tile is, then its own
 };
 
 template <class R> void run(const Run &job) { Runner<R>{job}(); }

@@ -19,6 +19,7 @@ struct RegisterTile {         // what one of them is given
 };
 using RunTile = void (*)(const RegisterTile &);
 
+constexpr int AHEAD = 16;  // rows of weights: a single row waits for L2
 constexpr int REGISTER_SUMS = 24;  // vectors of sums beside a row of weights and a value: what 32 registers hold
 
 struct CompiledStep {
@@ -69,6 +70,7 @@ INLINE const float *segment(const Rows<float> &source, const float *w, Vf (&tota
     UNROLL for (int m = 0; m < ROWS; m++) UNROLL for (int j = 0; j < WIDE; j++) sum[m][j] = Vf{};
     for (end = least(source.k, k + CHAIN); k < end; k++, w += WIDE * L) {
       Vf b[WIDE];
+      if constexpr (ROWS == 1) UNROLL for (int j = 0; j < WIDE; j++) __builtin_prefetch(w + (AHEAD * WIDE + j) * L);
       UNROLL for (int j = 0; j < WIDE; j++) b[j] = load(w + j * L);
       UNROLL for (int m = 0; m < ROWS; m++) {
         const Vf x = splat<Vf>(a[m][k]);
