@@ -1,6 +1,6 @@
-"""What the machine can do at most, measured: float32 multiply-adds per second and cache bandwidth, one thread.
+"""What the machine can do at most, measured: float32 multiply-adds per second, and how fast buffers of growing size are read.
 
-`python bench/peak.py` prints them.  Everything else that the benches print is to be read beside these figures.
+`python bench/peak.py` prints it.  Everything else that the benches print is to be read beside these figures.
 """
 
 import ctypes
@@ -10,92 +10,120 @@ import re
 import subprocess
 import tempfile
 import time
+from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 
-CACHES = {"L1": 24 << 10, "L2": 512 << 10, "L3": 6 << 20}
+KB = 1024
+CACHES = {"L1": 24 * KB, "L2": 512 * KB, "L3": 6 * KB * KB}
 """Buffer sizes that lie well inside each cache of the machines we know (32-48 KB, 1-2 MB, tens of MB)."""
+SIZES = sorted({*CACHES.values(), *(KB << k for k in range(4, 15))})
+"""Bytes of the buffers whose reading is timed: the roof under which single sequences run, 16 KB to 16 MB."""
+EACH = 4 * 8 * 16
+"""Buffers are whole multiples of so many bytes: peak.c reads eight of the widest vectors at once."""
+
+
+def words() -> set[str]:
+    """What /proc/cpuinfo says, word by word; empty where there is none."""
+    path = Path("/proc/cpuinfo")
+    return set(re.findall(r"\w+", path.read_text())) if path.exists() else set()
 
 
 def processor() -> str:
     """The CPU's own name, and the vector extensions that matter here."""
-    try:
-        text = Path("/proc/cpuinfo").read_text()
-    except OSError:
-        return platform.processor() or platform.machine()
-    name = re.search(r"model name\s*:\s*(.+)", text)
-    flags = set((re.search(r"flags\s*:\s*(.+)", text) or [" ", " "])[1].split())
-    wide = ", ".join(f for f in ("avx2", "avx512f", "avx512_vnni") if f in flags)
-    return f"{name[1] if name else platform.machine()} ({wide or 'no AVX'})"
+    path = Path("/proc/cpuinfo")
+    name = re.search(r"model name\s*:\s*(.+)", path.read_text()) if path.exists() else None
+    wide = ", ".join(f for f in ("avx2", "avx512f", "avx512_vnni", "asimd") if f in words())
+    return f"{name[1] if name else platform.machine()} ({wide or 'no wide vectors'})"
 
 
-def compiled(folder: Path) -> ctypes.CDLL:
+@cache
+def library() -> ctypes.CDLL:
     """peak.c for this machine, at its widest vectors."""
-    flags = set(re.findall(r"\w+", Path("/proc/cpuinfo").read_text())) if Path("/proc/cpuinfo").exists() else set()
-    width = 64 if "avx512f" in flags else 32 if "avx2" in flags else 16
-    library = folder / "peak.so"
-    source = Path(__file__).with_suffix(".c")
+    width = 64 if "avx512f" in words() else 32 if "avx2" in words() else 16
     wide = ["-mprefer-vector-width=512"] if width == 64 else []
-    command = [os.environ.get("CC", "cc"), "-O2", "-march=native", *wide, "-ffp-contract=fast", f"-DBYTES={width}", "-shared", "-fPIC"]
-    subprocess.run([*command, str(source), "-o", str(library)], check=True)
-    found = ctypes.CDLL(str(library))
-    found.fma_rounds.restype = found.read_rounds.restype = ctypes.c_float
-    found.fma_rounds.argtypes = [ctypes.c_long]
-    found.read_rounds.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_long]
-    return found
-
-
-def best_rate(work: float, call, seconds: float = 0.1, repeats: int = 5) -> float:
-    """The highest of some rates `work * rounds / time`; a peak is what nothing disturbed, hence the maximum."""
-    rounds = 1
-    while True:
-        start = time.perf_counter()
-        call(rounds)
-        took = time.perf_counter() - start
-        if took > seconds / 4:
-            break
-        rounds *= 4
-    rates = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        call(rounds)
-        rates.append(work * rounds / (time.perf_counter() - start))
-    return max(rates)
-
-
-def measure() -> dict[str, float]:
-    """{"fma": FLOP/s (a multiply-add is two), "L1": bytes/s, "L2": ..., "L3": ...}, one thread."""
+    flags = ["-O2", "-march=native", *wide, "-ffp-contract=fast", f"-DBYTES={width}", "-shared", "-fPIC", "-pthread"]
     with tempfile.TemporaryDirectory() as folder:
-        c = compiled(Path(folder))
-        found = {"fma": best_rate(2.0 * c.lanes() * c.chains(), c.fma_rounds)}
-        for name, size in CACHES.items():
-            raw = np.ones(size // 4 + 64, np.float32)
-            data = raw[(-raw.ctypes.data // 4) % 16 :][: size // 4]
-            found[name] = best_rate(size, lambda rounds, d=data: c.read_rounds(d.ctypes.data, d.size, rounds))
+        target = Path(folder) / "peak.so"
+        subprocess.run([*os.environ.get("CC", "cc").split(), *flags, Path(__file__).with_suffix(".c"), "-o", target], check=True)
+        found = ctypes.CDLL(str(target))
+    found.fma_threads.argtypes = [ctypes.c_long, ctypes.c_int]
+    found.read_buffers.restype = ctypes.c_float
+    longs = ctypes.POINTER(ctypes.c_long)
+    found.read_buffers.argtypes = [ctypes.POINTER(ctypes.c_void_p), ctypes.POINTER(ctypes.c_size_t), longs, ctypes.c_int, ctypes.c_long]
     return found
 
 
 class Meter:
-    """The multiply-adds of `measure` as one call of about a millisecond, to be timed in turns with what is to be compared with it:
-    both then see the same clock frequency and the same neighbours."""
+    """The multiply-adds of some threads at once, as one call of about a millisecond, to be timed in turns with what is to be compared
+    with it: both then see the same clock frequency and the same neighbours.  `flops`: of one call."""
 
-    ROUNDS = 100_000
-
-    def __init__(self) -> None:
-        with tempfile.TemporaryDirectory() as folder:
-            self.library = compiled(Path(folder))
-        self.flops = 2.0 * self.library.lanes() * self.library.chains() * self.ROUNDS
+    def __init__(self, threads: int = 1) -> None:
+        self.threads = threads
+        self.rounds = 300_000 if threads == 1 else 1_500_000  # beside threads that have to be made: 30 us each
+        self.flops = 2.0 * library().lanes() * library().chains() * self.rounds * threads
 
     def __call__(self) -> None:
-        self.library.fma_rounds(self.ROUNDS)
+        if library().fma_threads(self.rounds, self.threads) != self.threads:
+            raise RuntimeError(f"{self.threads} threads wanted, the system gives fewer")
 
 
-def show(found: dict[str, float]) -> str:
+class Reader:
+    """Reads buffers, each a number of times and then the next: the floor under a sequence whose weights are read at every step.
+
+    reads: (bytes, how often) of each buffer; times: how often a call does all of it.
+    """
+
+    def __init__(self, reads: Sequence[tuple[int, int]], times: int = 1) -> None:
+        self.raw = [np.ones(-(-size // EACH) * EACH // 4 + 16, np.float32) for size, _ in reads]
+        places = [raw.ctypes.data + -raw.ctypes.data % 64 for raw in self.raw]
+        count, self.times = len(reads), times
+        self.places = (ctypes.c_void_p * count)(*places)
+        self.counts = (ctypes.c_size_t * count)(*(raw.size - 16 for raw in self.raw))
+        self.rounds = (ctypes.c_long * count)(*(rounds for _, rounds in reads))
+
+    def __call__(self) -> None:
+        library().read_buffers(self.places, self.counts, self.rounds, len(self.raw), self.times)
+
+
+def best(call: Callable[[], object], seconds: float = 0.02, repeats: int = 7) -> float:
+    """Seconds of the fastest of some runs of `call`; a limit is what nothing disturbed, hence the extreme."""
+    count, took = 1, 0.0
+    while took < seconds / 2:
+        start = time.perf_counter()
+        for _ in range(count):
+            call()
+        took = time.perf_counter() - start
+        count *= 2
+    times = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        for _ in range(count // 2):
+            call()
+        times.append((time.perf_counter() - start) / (count // 2))
+    return min(times)
+
+
+def read_rate(size: int) -> float:
+    """Bytes per second from a buffer of `size` bytes, over and over."""
+    rounds = max(2, (64 << 20) // size // 8)
+    return size * rounds / best(Reader([(size, rounds)]))
+
+
+def measure(threads: Sequence[int] = (1,)) -> dict[str, dict[str, float]]:
+    """{"fma": {threads: FLOP/s (a multiply-add is two)}, "read": {bytes of the buffer: bytes/s, one thread}}; keys as in JSON."""
+    fma = {str(n): Meter(n).flops / best(Meter(n)) for n in threads}
+    return {"fma": fma, "read": {str(size): read_rate(size) for size in SIZES}}
+
+
+def show(limits: dict[str, dict[str, float]]) -> str:
     """One line for people."""
-    reads = ", ".join(f"{name} {found[name] / 1e9:.0f}" for name in CACHES)
-    return f"{processor()}: {found['fma'] / 1e9:.0f} GFLOP/s float32 multiply-adds; read GB/s: {reads}; one thread"
+    fma = ", ".join(f"{rate / 1e9:.0f} GFLOP/s on {n} thread{'s' * (n != '1')}" for n, rate in limits["fma"].items())
+    reads = ", ".join(f"{name} {limits['read'][str(size)] / 1e9:.0f}" for name, size in CACHES.items())
+    return f"float32 multiply-adds {fma}; reads in GB/s: {reads}"
 
 
 if __name__ == "__main__":
-    print(show(measure()))
+    print(f"{processor()}: {show(measure((1, os.cpu_count() or 1)))}")

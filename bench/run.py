@@ -1,115 +1,90 @@
-"""gatecell, torch and onnxruntime side by side on this machine: `python bench/run.py [--quick] [--work forward] [--json FILE]`.
+"""gatecell, torch and onnxruntime side by side on this machine, every row of rows.py beside its goals.
 
-Prints the machine's limits first, then a table a kind of work.  Before anything is timed its result is compared with torch's;
-a difference ends the run.  Rates count products only (shapes.py), for everybody alike; "of peak" is gatecell's rate over that
-of multiply-adds in registers, timed in the same turns.
+    python bench/run.py [--quick] [--only TEXT] [--threads N] [--json FILE]
+
+Prints the machine's limits first, then the tables as their rows arrive, and stores everything as JSON, from which docs/tables.py makes
+the tables of the READMEs and bench/plot.py the picture.  Before anything is timed its result is compared with a peer's; a disagreement ends the run.
 """
 
 import argparse
-import json
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
-import numpy as np
-import onnxruntime
 import peak
-import peers
-import torch
-from shapes import BATCHES, QUICK, SINGLES, STEPS, Shape
-from timing import Time, in_turns
+import record
+import speed
+from record import Record, Results
+from rows import GROUPS, ROOF, Row
+from timing import PAUSE, in_turns
+from work import MODES, Missing
 
 import gatecell
 
-README, MARK = Path(__file__).with_name("README.md"), "<!-- what follows is written by run.py --readme -->"
-AGREE = {"y": 1e-5}
-"""Largest distance from torch's result, relative to its largest entry; float32 over up to 100 steps and two layers."""
-AGREE_GRADIENT = 2e-5
-"""The same for gradients, sums over T * B rows that each library adds up in its own order."""
+FULL, QUICK = {"turns": 15, "seconds": 0.05}, {"turns": 5, "seconds": 0.02}
+ROOFS = {"turns": 7, "seconds": 0.03}
+"""Turns and seconds a turn of each rival."""
 
 
-def compared(rivals: dict[str, peers.Rival]) -> float:
-    """The largest relative distance of any rival's arrays from torch's; RuntimeError beyond the budget."""
-    want, worst = rivals["torch"].result(), 0.0
-    for name, rival in rivals.items():
-        got = rival.result()
-        for key, value in want.items():
-            distance = float(abs(got[key] - value).max() / abs(value).max())
-            worst = max(worst, distance)
-            if not distance <= AGREE.get(key, AGREE_GRADIENT):
-                raise RuntimeError(f"{name} and torch disagree on {key} by {distance:.1e} of its largest entry")
-    return worst
+def measure(row: Row, threads: int, turns: int, seconds: float) -> Record:
+    """Compare, then time."""
+    found = Record(row.mode, row.shape, threads)
+    try:
+        work = MODES[row.mode](row.shape, threads)
+    except (Missing, gatecell.Unsupported) as e:
+        found.missing = str(e)
+        return found
+    found.distances = work.distances()
+    rivals = work.metered(threads)
+    found.times = work.times | in_turns(rivals, turns, seconds, PAUSE * (threads > 1))
+    found.how = {name: rival.how for name, rival in rivals.items() if rival.how}
+    found.flops, found.figures = work.flops, work.figures
+    return found
 
 
-class Report:
-    """Prints a table as its rows arrive, and keeps them for JSON."""
-
-    def __init__(self, turns: int, seconds: float) -> None:
-        self.turns, self.seconds, self.rows, self.lines = turns, seconds, [], []
-        self.meter = peak.Meter()
-
-    def say(self, line: str) -> None:
-        print(line, flush=True)
-        self.lines.append(line)
-
-    def row(self, work: str, shape: Shape, rivals: dict[str, peers.Rival], flops: float, goal: float | None) -> None:
-        distance = compared(rivals)
-        times = in_turns({name: rival.call for name, rival in rivals.items()} | {"fma": self.meter}, self.turns, self.seconds)
-        highest = self.meter.flops / times.pop("fma").seconds
-        own, torchs = times["gatecell"].seconds, times["torch"].seconds
-        cells = [f"{shape!s:<26}", *(self.cell(t, shape, flops) for t in times.values()), *[""] * (3 - len(times))]
-        part = flops / own / highest
-        cells.append(f"{torchs / own:.2f}x" + (f" (goal {goal:.1f}x{'' if torchs / own >= goal else ', MISSED'})" if goal else ""))
-        self.say("| " + " | ".join(cells) + f" | {part:.2f} |")
-        seconds = {name: {"seconds": t.seconds, "spread": t.spread} for name, t in times.items()}
-        self.rows.append({"work": work, "shape": str(shape), "flops": flops, "distance": distance, "fma": highest, **seconds})
-
-    def cell(self, time: Time, shape: Shape, flops: float) -> str:
-        """GFLOP/s for batches; microseconds where somebody waits for one sequence or step."""
-        microseconds = time.seconds * 1e6
-        rate = f"{flops / time.seconds / 1e9:.0f} GF" if shape.B > 1 else f"{microseconds:,.{0 if microseconds >= 100 else 1}f} us"
-        return f"{rate} ±{time.spread * 100:.0f} %"
-
-    def head(self, title: str) -> None:
-        self.say(f"\n**{title}**\n\n| network | gatecell | torch | onnxruntime | over torch | of peak |\n|---|---|---|---|---|---|")
+def started(threads: list[int], settings: dict[str, object]) -> Results:
+    """Results without rows: the machine, versions, limits."""
+    limits = peak.measure(threads)
+    caches = {name: limits["read"][str(size)] for name, size in peak.CACHES.items()}
+    versions = {name: version(name) for name in ("torch", "onnxruntime", "numpy")}
+    return Results(
+        machine={"processor": peak.processor(), "cores": record.cores(), "kernels": gatecell.cpu(), "caches": caches},
+        versions={"gatecell": f"{gatecell.__version__} {record.commit()}".strip(), **versions, "Python": sys.version.split()[0]},
+        settings={**settings, "threads": threads},
+        limits=limits,
+    )
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="fewer shapes and turns")
-    parser.add_argument("--work", choices=["forward", "training", "step"], action="append", help="this kind alone; may be repeated")
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--json", type=Path, help="keep the figures here")
-    parser.add_argument("--readme", action="store_true", help="put the tables into bench/README.md")
+    parser.add_argument("--quick", action="store_true", help="the rows that say most, in fewer turns: under two minutes")
+    parser.add_argument("--only", metavar="TEXT", action="append", help="rows and tables whose name contains this; may be repeated")
+    parser.add_argument("--threads", type=int, action="append", metavar="N", help="instead of 1 and 2; may be repeated")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="where to store the figures, instead of bench/results/")
     options = parser.parse_args()
-    peers.use_threads(options.threads)
+    threads = options.threads or [n for n in (1, 2) if n <= record.cores()]
+    settings = QUICK if options.quick else FULL
+    results = started(threads, {**settings, "quick": options.quick, "only": options.only or []})
+    print(speed.machine(results), flush=True)
 
-    report = Report(*((5, 0.03) if options.quick else (15, 0.1)))
-    limits = peak.measure()
-    report.say(f"{peak.show(limits)}.")
-    versions = {module.__name__: module.__version__ for module in (gatecell, torch, onnxruntime, np)}
-    report.say(f"{', '.join(f'{k} {v}' for k, v in versions.items())}; gatecell uses {gatecell.cpu()}; threads: {options.threads}.")
+    for group in GROUPS:
+        wanted = lambda row, g=group: not options.only or any(text.lower() in f"{g.title} {row}".lower() for text in options.only)
+        chosen = [row for row in group.rows if (row.quick or not options.quick) and wanted(row)]
+        for count in threads:
+            rows, names = [row for row in chosen if count in row.threads], speed.columns(group, count)
+            if rows:
+                print("\n" + "\n".join(speed.head(group, count, names)), flush=True)
+            for row in rows:
+                found = measure(row, count, **(ROOFS if group.rows is ROOF else settings))
+                results.rows.append(found)
+                print(speed.line(row, group, found, names, results), flush=True)
+    print(f"\n{speed.summary(results, measured_only=True)}")
 
-    chosen = lambda shapes: [s for s in shapes if not options.quick or s in QUICK]
-    wanted = options.work or ["forward", "training", "step"]
-    if "forward" in wanted:
-        report.head("Forward")
-        for shape in chosen(BATCHES + SINGLES):
-            report.row("forward", shape, peers.forward(shape, options.threads), shape.flops(False), shape.goal and shape.goal[0])
-    if "training" in wanted:
-        report.head("Training: forward and backward, no gradient to the input")
-        for shape in chosen(BATCHES + SINGLES):
-            report.row("training", shape, peers.training(shape), shape.flops(True), shape.goal and shape.goal[1])
-    if "step" in wanted:
-        report.head("One step, the state carried from call to call")
-        for shape in chosen(STEPS):
-            report.row("step", shape, peers.streaming(shape, options.threads), shape.flops(False), None)
-    if options.json:
-        kept = {"machine": peak.processor(), "limits": limits, "versions": versions, "threads": options.threads, "rows": report.rows}
-        options.json.parent.mkdir(parents=True, exist_ok=True)
-        options.json.write_text(json.dumps(kept, indent=1) + "\n")
-    if options.readme:
-        head, _ = README.read_text().split(MARK)
-        README.write_text(head + MARK + "\n" + "\n".join(report.lines) + "\n")
+    target = options.json or record.default_path(peak.processor(), gatecell.cpu())
+    if not options.json and (options.quick or options.only):
+        target = target.with_suffix(".local.json")  # part of the rows: not what the READMEs show
+    results.save(target)
+    print(f"stored in {target}; docs/tables.py and bench/plot.py show what is in {speed.SHOWN.name}")
     return 0
 
 

@@ -1,13 +1,16 @@
-"""The shapes that the benches run: what people build, from a sensor's one channel to a language model's layers.  Data, nothing else.
+"""What a network's sizes mean for a bench: its floating-point operations and its weights.  Not here: which networks (rows.py).
 
-kind LSTM, GRU, RNN (tanh); I input, H hidden units, L layers, B batch, T steps.
+kind LSTM, GRU, RNN (tanh), or "GRU before" (the reset gate before the product); I input, H hidden units, L layers, D directions, B batch, T steps.
 """
 
+from collections.abc import Iterator
 from typing import NamedTuple
+
+GATES = {"LSTM": 4, "GRU": 3, "GRU before": 3, "RNN": 1}
 
 
 class Shape(NamedTuple):
-    """One network.  `goal`: the least ratio of gatecell's rate to torch's that the project stands for, forward and in training."""
+    """One network and what it is given."""
 
     kind: str
     I: int
@@ -15,58 +18,40 @@ class Shape(NamedTuple):
     L: int
     B: int
     T: int
-    goal: tuple[float, float] | None = None
+    D: int = 1
 
     def __str__(self) -> str:
-        return f"{self.kind} I{self.I} H{self.H} L{self.L} B{self.B} T{self.T}"
+        return f"{self.kind}{' both ways' * (self.D == 2)} I{self.I} H{self.H} L{self.L} B{self.B} T{self.T}"
 
     @property
     def gates(self) -> int:
-        return {"LSTM": 4, "GRU": 3, "RNN": 1}[self.kind]
+        return GATES[self.kind]
 
-    def flops(self, training: bool) -> float:
-        """Multiplications and additions of the products of one call; pointwise work is not counted, for nobody.
-
-        Training adds, for every layer, dW and dR (as many as the forward), R^T times the gates' gradients, and, but for the
-        first layer, whose input wants no gradient, W^T times them.
-        """
-        total = 0
+    def layers(self) -> Iterator[tuple[int, int]]:
+        """(inputs, multiply-adds of W and R in one step of one row) of each layer and direction."""
         for layer in range(self.L):
-            into = self.I if layer == 0 else self.H
-            product = 2 * self.gates * self.H * self.B * self.T
-            total += product * (into + self.H)
-            if training:
-                total += product * (into + self.H) + product * (self.H + (into if layer else 0))
-        return total
+            into = self.I if layer == 0 else self.D * self.H
+            yield from [(into, self.gates * self.H * (into + self.H))] * self.D
 
+    def forward_flops(self, steps: int | None = None) -> float:
+        """Multiplications and additions of the products; pointwise work is not counted, for nobody.  steps: of all rows together."""
+        return 2.0 * sum(products for _, products in self.layers()) * (self.B * self.T if steps is None else steps)
 
-BATCHES = [
-    Shape("LSTM", 64, 256, 1, 64, 100, (1.0, 1.0)),
-    Shape("GRU", 64, 256, 1, 64, 100, (1.5, 1.5)),
-    Shape("RNN", 64, 256, 1, 64, 100),
-    Shape("LSTM", 64, 256, 2, 64, 100),
-    Shape("GRU", 64, 256, 2, 64, 100),
-    Shape("LSTM", 256, 512, 1, 64, 50),
-    Shape("LSTM", 1, 128, 2, 32, 100),
-    Shape("GRU", 1, 128, 2, 32, 100),
-    Shape("LSTM", 10, 64, 1, 32, 50),
-    Shape("RNN", 10, 64, 1, 32, 50),
-    Shape("LSTM", 7, 100, 1, 20, 50),
-]
-"""Whole sequences in batches: counted in GFLOP/s."""
+    def training_flops(self, dx: bool, steps: int | None = None) -> float:
+        """Forward, and as much again for dW and dR, and again for the gradients of states and inputs; without `dx` the first layer's
+        W^T times its gates' gradients is not computed and not counted."""
+        rows = self.B * self.T if steps is None else steps
+        first = 2.0 * self.D * self.gates * self.H * self.I * rows
+        return 3 * self.forward_flops(rows) - (0 if dx else first)
 
-SINGLES = [
-    Shape("LSTM", 1, 64, 1, 1, 100),
-    Shape("GRU", 40, 128, 1, 1, 100),
-    Shape("LSTM", 64, 256, 2, 1, 100),
-]
-"""One sequence at a time: counted in microseconds."""
+    def step_flops(self) -> float:
+        """Of the smallest layer in one step of the batch: what there is to share out among threads."""
+        return 2.0 * self.B * min(products for _, products in self.layers())
 
-STEPS = [
-    Shape("LSTM", 40, 128, 1, 1, 1),
-    Shape("GRU", 40, 128, 1, 1, 1),
-]
-"""One step with the state carried from call to call: counted in microseconds."""
+    def read_once(self) -> list[int]:
+        """Bytes of W of each layer and direction: they may serve many steps at a time."""
+        return [4 * self.gates * self.H * into for into, _ in self.layers()]
 
-QUICK = {BATCHES[0], BATCHES[1], BATCHES[8], SINGLES[0], STEPS[0]}
-"""What `--quick` keeps."""
+    def read_each_step(self) -> list[int]:
+        """Bytes of R of each layer and direction: no step can begin before the one before it, so every step reads them again."""
+        return [4 * self.gates * self.H * self.H for _ in self.layers()]

@@ -1,55 +1,97 @@
-"""How the benches take time: rivals in turns within one process, so that what disturbs one disturbs all; medians, with their spread.
+"""How the benches take time: rivals in turns within one process, so that what disturbs one disturbs all; medians, with their quartiles.
 
 Not here: what is timed.
 """
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
 
 import numpy as np
+
+Arrays = dict[str, np.ndarray]
+PAUSE = 0.005
+"""Seconds between rivals that use several threads: some libraries' threads go on spinning for a while after their work."""
+
+
+def nothing() -> Arrays:
+    """The result of what computes nothing to be compared."""
+    return {}
+
+
+@dataclass(frozen=True)
+class Rival:
+    """`call` does the work once; `result` does it once more and returns its arrays by name, for the comparison that precedes every timing.
+
+    within: makes the context in which both run (threads, inference mode), entered once a turn.  how: the setting, where there was a choice.
+    steps: how often a call does what is to be timed.
+    """
+
+    call: Callable[[], object]
+    result: Callable[[], Arrays] = nothing
+    within: Callable[[], AbstractContextManager[object]] = nullcontext
+    how: str = ""
+    steps: int = 1
+
+    def arrays(self) -> Arrays:
+        with self.within():
+            return self.result()
 
 
 @dataclass(frozen=True)
 class Time:
-    """Seconds per call: the median of the turns, and half the distance between their quartiles, relative to it."""
+    """Seconds of the work: quartiles of the turns."""
 
-    seconds: float
-    spread: float
+    low: float
+    median: float
+    high: float
+    turns: int
 
-    def __str__(self) -> str:
-        return f"{self.seconds * 1e6:.1f} us +-{self.spread * 100:.0f} %"
+    @property
+    def spread(self) -> float:
+        """Half the distance between the quartiles, relative to the median: a large one says that something else was running."""
+        return (self.high - self.low) / 2 / self.median
+
+
+def seconds_of(call: Callable[[], object], count: int) -> float:
+    """Seconds per call, over `count` calls."""
+    start = time.perf_counter()
+    for _ in range(count):
+        call()
+    return (time.perf_counter() - start) / count
 
 
 def calls_for(call: Callable[[], object], seconds: float) -> int:
     """How many calls take about `seconds`."""
     call()
     count = 1
-    while True:
-        start = time.perf_counter()
-        for _ in range(count):
-            call()
-        took = time.perf_counter() - start
-        if took > seconds / 2:
-            return max(1, round(count * seconds / took))
+    while (each := seconds_of(call, count)) * count < seconds / 2:
         count *= 2
+    return max(1, round(seconds / each))
 
 
-def in_turns(rivals: dict[str, Callable[[], object]], turns: int, seconds: float, seed: int = 0) -> dict[str, Time]:
+def in_turns(rivals: Mapping[str, Rival], turns: int, seconds: float, pause: float = 0.0, seed: int = 0) -> dict[str, Time]:
     """Time each rival `turns` times for about `seconds`, in an order shuffled every turn."""
-    counts = {name: calls_for(call, seconds) for name, call in rivals.items()}
+    counts = {}
+    for name, rival in rivals.items():
+        with rival.within():
+            counts[name] = calls_for(rival.call, seconds)
     taken: dict[str, list[float]] = {name: [] for name in rivals}
     order, names = np.random.default_rng(seed), list(rivals)
     for _ in range(turns):
         for k in order.permutation(len(names)):
-            name = names[k]
-            call, count = rivals[name], counts[name]
-            start = time.perf_counter()
-            for _ in range(count):
-                call()
-            taken[name].append((time.perf_counter() - start) / count)
-    found = {}
-    for name, values in taken.items():
-        low, middle, high = np.percentile(values, [25, 50, 75])
-        found[name] = Time(float(middle), float((high - low) / 2 / middle))
-    return found
+            rival = rivals[names[k]]
+            time.sleep(pause)
+            with rival.within():
+                taken[names[k]].append(seconds_of(rival.call, counts[names[k]]) / rival.steps)
+    return {name: Time(*map(float, np.percentile(values, [25, 50, 75])), turns) for name, values in taken.items()}
+
+
+def fastest(settings: Mapping[str, Rival]) -> Rival:
+    """A peer at its best: the setting whose median over a few turns is the smallest, which is then in its `how`."""
+    if len(settings) == 1:
+        return next(iter(settings.values()))
+    times = in_turns(settings, turns=3, seconds=0.01)
+    name = min(times, key=lambda n: times[n].median)
+    return replace(settings[name], how=name)

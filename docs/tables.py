@@ -1,7 +1,7 @@
-"""Writes the tables of README.md: `python docs/tables.py [--check]`, with `--demo FOLDER` what the demo measured, too.
+"""Writes the tables of README.md and bench/README.md: `python docs/tables.py [--check]`, with `--demo FOLDER` what the demo measured, too.
 
 Each cell of the table of cells is the outcome of doing the thing; where it cannot be done the note is gatecell.Unsupported's own
-sentence.  Not here: speed (bench/).
+sentence.  The tables of speed are what bench/speed.py makes of stored results: nothing is measured here.
 """
 
 import argparse
@@ -18,7 +18,12 @@ import gatecell
 from gatecell.cells import CLASSIC, Cell
 from gatecell.tensor import engine
 
-README = Path(__file__).resolve().parent.parent / "README.md"
+ROOT = Path(__file__).resolve().parent.parent
+README, BENCH = ROOT / "README.md", ROOT / "bench" / "README.md"
+sys.path.insert(0, str(ROOT / "bench"))
+import record  # noqa: E402  (of the benches, which are scripts in a folder of their own)
+import speed  # noqa: E402
+
 END = "<!-- end -->"
 I, H, T = 3, 4, 120
 
@@ -91,14 +96,16 @@ def main() -> int:
     parser.add_argument("--check", action="store_true", help="change nothing; exit code 1 if the README is stale")
     parser.add_argument("--demo", type=Path, metavar="FOLDER", help="what `gatecell demo --seeds 3 --out FOLDER` measured goes in too")
     options = parser.parse_args()
-    text = README.read_text()
-    fresh = put(text, "cells x backends", table())
+    results = record.load(speed.SHOWN)
+    readme = put(put(README.read_text(), "cells x backends", table()), "speed", speed.front(results))
     if options.demo:
-        fresh = put(fresh, "demo", demo(options.demo))
+        readme = put(readme, "demo", demo(options.demo))
         shutil.copy(options.demo / "forecast.png", Path(__file__).parent)
+    fresh = {README: readme, BENCH: put(BENCH.read_text(), "speed", speed.everything(results))}
     if options.check:
-        return int(text != fresh)
-    README.write_text(fresh)
+        return int(any(path.read_text() != text for path, text in fresh.items()))
+    for path, text in fresh.items():
+        path.write_text(text)
     return 0
 
 
