@@ -4,7 +4,7 @@
 #   make demo     the main job: weather data -> trained networks -> integers -> C on emulated boards
 #   make test     lint, C++ tests, freshness of generated text, pytest
 #   make core     the compiled modules beside the sources, for work with PYTHONPATH=python
-#   make bench    the peers side by side, on this machine
+#   make bench    the peers side by side, on this machine (ARGS=--quick), and where the time goes
 #   make format   what clang-format and ruff can mend;  make generate  remakes generated text;  make clean
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -55,8 +55,10 @@ core: packages .venv/environment
 	$(BIN)/cmake --build build/core
 	$(BIN)/cmake --install build/core --component python --prefix python
 
-bench: packages .venv/installed-dev
-	$(BIN)/python bench/run.py $(ARGS)
+# In the tree, where the core keeps its symbols: perf names functions by them.
+bench: packages .venv/installed-dev core
+	PYTHONPATH=python $(BIN)/python bench/run.py $(ARGS)
+	$(if $(ARGS),,PYTHONPATH=python $(BIN)/python bench/where.py)
 
 format: .venv/installed-dev
 	$(BIN)/clang-format -i $(CXX_FILES)
@@ -68,6 +70,7 @@ generate: .venv/installed-dev
 	PYTHONPATH=tests $(BIN)/python tests/golden.py
 	$(BIN)/python docs/picture.py
 	$(BIN)/python docs/tables.py
+	$(BIN)/python bench/plot.py
 
 clean:
 	rm -rf .venv build out .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+
 from shapes import Shape
 from timing import Arrays
 
@@ -19,7 +20,7 @@ class Case:
 
     @cached_property
     def weights(self) -> Arrays:
-        """weight_ih_l0 (G*H, I), weight_hh_l0 (G*H, H), bias_ih_l0, bias_hh_l0 (G*H,), ..., uniform over +-1/sqrt(H) as torch draws them."""
+        """weight_ih_l0 (G*H, I), weight_hh_l0 (G*H, H), bias_ih_l0, bias_hh_l0 (G*H,), ..., uniform over +-1/sqrt(H)."""
         rng, s = np.random.default_rng(0), self.shape
         draw = lambda *size: rng.uniform(-(s.H**-0.5), s.H**-0.5, size).astype(np.float32)
         found = {}

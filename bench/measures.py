@@ -3,6 +3,7 @@
 MEASURES is the table; a goal names one of its rows.  Not here: which goals there are (rows.py), how they are printed (speed.py).
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -10,27 +11,35 @@ from record import Record, Results
 from shapes import Shape
 
 
+def digits(value: float) -> str:
+    """Three of them."""
+    return f"{value:.{max(0, 2 - math.floor(math.log10(abs(value))))}f}" if value else "0"
+
+
+def seconds(value: float) -> str:
+    """With the unit that leaves one to three digits before the point."""
+    unit, factor = next((u, f) for u, f in (("s", 1.0), ("ms", 1e3), ("us", 1e6), ("ns", 1e9)) if abs(value) * f >= 1 or u == "ns")
+    return f"{digits(value * factor)} {unit}"
+
+
 @dataclass(frozen=True)
 class Measure:
     """of(record, results, beside) -> a number; KeyError where the row has not what it takes.
 
-    title: its column's head.  form: how a number is printed.  least: whether a goal is a lower bound.
+    title: its column's head.  text: how a number is printed.  least: whether a goal is a lower bound.
     plain: whether the rivals' own cells show it already, so that it is printed beside a goal only.
     """
 
     title: str
     of: Callable[[Record, Results, tuple[str, Shape] | None], float]
-    form: str
+    text: Callable[[float], str] = digits
     least: bool = True
     plain: bool = False
 
-    def text(self, value: float) -> str:
-        return self.form.format(value)
-
     def met(self, value: float, bound: float) -> bool:
-        """As printed: what reads like the goal meets it."""
-        digits = float("".join(c for c in self.text(value) if c in "0123456789.-"))
-        return digits >= bound if self.least else digits <= bound
+        """To the three digits that are printed."""
+        value = float(f"{value:.3g}")
+        return value >= bound if self.least else value <= bound
 
 
 def rate(record: Record, rival: str = "gatecell") -> float:
@@ -60,21 +69,26 @@ def of_dense(record: Record, results: Results, beside: tuple[str, Shape] | None)
     return rate(record) / (record.figures["dense flops"] / record.seconds("dense"))
 
 
+def times(value: float) -> str:
+    return f"{digits(value)}x"
+
+
+def megabytes(value: float) -> str:
+    return f"{digits(value / 1e6)} MB"
+
+
 MEASURES = {
-    "peak": Measure("of peak", lambda r, *_: of_peak(r), "{:.2f}"),
-    "torch": Measure("over torch", over("torch"), "{:.2f}x"),
-    "onnxruntime": Measure("over onnxruntime", over("onnxruntime"), "{:.2f}x"),
-    "float": Measure("over own float32", over("float"), "{:.2f}x"),
-    "one thread": Measure("over one thread", over("one thread"), "{:.2f}x"),
-    "one layer": Measure("of one layer's", of_other_row, "{:.2f}"),
-    "us": Measure("time", lambda r, *_: r.seconds("gatecell") * 1e6, "{:.2f} us", least=False, plain=True),
-    "ns": Measure("time", lambda r, *_: r.seconds("gatecell") * 1e9, "{:.0f} ns", least=False, plain=True),
-    "cache": Measure("of the cache's bandwidth", lambda r, *_: r.seconds("floor") / r.seconds("gatecell"), "{:.2f}"),
-    "call": Measure("of it the call", lambda r, *_: (r.seconds("gatecell") - r.seconds("kernel")) * 1e6, "{:.2f} us", least=False),
-    "dense": Measure("of the dense rate", of_dense, "{:.2f}"),
-    "floats": Measure("memory", lambda r, *_: r.figures["floats"], "{:.2f}", least=False, plain=True),
-    "plain": Measure("time over plain", lambda r, *_: r.seconds("gatecell") / r.seconds("plain"), "{:.2f}x", least=False),
-    "ms": Measure("time", lambda r, *_: r.seconds("gatecell") * 1e3, "{:.0f} ms", least=False, plain=True),
-    "s": Measure("time to build", lambda r, *_: r.seconds("gatecell"), "{:.0f} s", least=False, plain=True),
-    "MB": Measure("size", lambda r, *_: r.figures["bytes"] / 1e6, "{:.1f} MB", least=False, plain=True),
+    "peak": Measure("of peak", lambda r, *_: of_peak(r)),
+    "torch": Measure("over torch", over("torch"), times),
+    "onnxruntime": Measure("over onnxruntime", over("onnxruntime"), times),
+    "float": Measure("over own float32", over("float"), times),
+    "one thread": Measure("over one thread", over("one thread"), times),
+    "one layer": Measure("of one layer's", of_other_row),
+    "time": Measure("time", lambda r, *_: r.seconds("gatecell"), seconds, least=False, plain=True),
+    "cache": Measure("of the cache's bandwidth", lambda r, *_: r.seconds("floor") / r.seconds("gatecell")),
+    "call": Measure("of it the call", lambda r, *_: r.seconds("gatecell") - r.seconds("kernel"), seconds, least=False),
+    "dense": Measure("of the dense rate", of_dense),
+    "floats": Measure("memory", lambda r, *_: r.figures["floats"], least=False, plain=True),
+    "plain": Measure("time over plain", lambda r, *_: r.seconds("gatecell") / r.seconds("plain"), times, least=False),
+    "bytes": Measure("size", lambda r, *_: r.figures["bytes"], megabytes, least=False, plain=True),
 }

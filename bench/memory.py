@@ -12,6 +12,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Mapping
+from dataclasses import astuple, replace
 from pathlib import Path
 
 from shapes import Shape
@@ -24,7 +25,7 @@ def peak_floats(library: str, shape: Shape, options: Mapping[str, object]) -> fl
 
     library: "gatecell" or "torch"; options: further arguments of the layer.  The machine must have /proc.
     """
-    command = [sys.executable, "-W", "ignore", __file__, library, json.dumps({"shape": shape, "options": options})]
+    command = [sys.executable, "-W", "ignore", __file__, library, json.dumps({"shape": astuple(shape), "options": options})]
     out = subprocess.run(command, env=os.environ | LARGE, check=True, capture_output=True, text=True).stdout
     gradients = sum(shape.read_once()) + sum(shape.read_each_step()) + 2 * 4 * shape.D * shape.L * shape.gates * shape.H
     return (int(out) - gradients) / (4 * shape.D * shape.L * shape.H * shape.B * shape.T)
@@ -49,7 +50,7 @@ def main() -> int:
     else:
         import peer_torch as side
 
-    warm = side.training(Case(shape._replace(T=2)), 1, **given["options"])
+    warm = side.training(Case(replace(shape, T=2)), 1, **given["options"])
     with warm.within():
         warm.call()
     rival = side.training(Case(shape), 1, **given["options"])  # measures nothing yet: its arrays lie there

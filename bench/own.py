@@ -14,10 +14,10 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
-from cases import Case
-from timing import Arrays, Rival
 
 import gatecell
+from cases import Case
+from timing import Arrays, Rival
 
 
 @contextmanager

@@ -8,10 +8,11 @@ import time
 from pathlib import Path
 
 import numpy as np
+
 from timing import Time
 
 ROOT = Path(__file__).resolve().parent.parent
-REPEATS = 15
+REPEATS = 9
 
 
 def imports(repeats: int = REPEATS) -> dict[str, Time]:

@@ -5,8 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 import onnx
 import onnxruntime
-from cases import Case
 from onnx import helper, numpy_helper
+
+from cases import Case
 from timing import Arrays, Rival, fastest
 
 # ONNX orders gates otherwise: LSTM i o f c, GRU z r h.  In torch's stack the gates are i f g o and r z n.
@@ -57,11 +58,13 @@ def session(made: bytes, count: int) -> onnxruntime.InferenceSession:
 
 def forward(case: Case, count: int, steps: int = 1) -> Rival:
     """Inference of whole sequences.  steps: of a sequence whose seconds a step are wanted."""
-    made, found = model(case), {}
-    for n in {1, count}:
-        call = lambda ready=session(made, n): ready.run(["y"], {"x": case.x})[0]
-        found[f"threads: {n}"] = Rival(call, lambda call=call: {"y": call()}, steps=steps)
-    return fastest(found)
+    made, x = model(case), {"x": case.x}
+
+    def on(n: int) -> Rival:
+        ready = session(made, n)
+        return Rival(lambda: ready.run(["y"], x), lambda: {"y": ready.run(["y"], x)[0]}, steps=steps)
+
+    return fastest({f"threads: {n}": on(n) for n in {1, count}})
 
 
 def step(case: Case, count: int) -> Rival:

@@ -1,17 +1,19 @@
 """torch in the benches: each kind of work as a Rival, at the fastest of the settings that its users have.
 
-Fused layers where it has them, inference mode, oneDNN on or off, LSTMCell and GRUCell for single steps, dynamic quantisation in integers.py.
-torch.compile leaves recurrent layers as they are (a break in its graph, at the price of a check a call), so it is not among the settings.
+Fused layers where it has them, inference mode, oneDNN on or off, LSTMCell and GRUCell for single steps.  torch.compile leaves recurrent
+layers as they are (a break in its graph, at the price of a check a call), so it is not among the settings.
 """
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
+from torch.nn.functional import linear
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
 from cases import Case
 from shapes import Shape
 from timing import Arrays, Rival, fastest
-from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 
 class ResetBefore(torch.nn.Module):
@@ -26,9 +28,9 @@ class ResetBefore(torch.nn.Module):
         units = self.weight_hh_l0.shape[1]
         recurrent, bias = self.weight_hh_l0.split((2 * units, units)), self.bias_hh_l0.split((2 * units, units))
         h, outputs = x.new_zeros(x.shape[1], units), []
-        for gates, candidate in zip(*torch.nn.functional.linear(x, self.weight_ih_l0, self.bias_ih_l0).split((2 * units, units), -1), strict=True):
-            r, z = torch.sigmoid(gates + torch.nn.functional.linear(h, recurrent[0], bias[0])).chunk(2, -1)
-            n = torch.tanh(candidate + torch.nn.functional.linear(r * h, recurrent[1], bias[1]))
+        for gates, candidate in zip(*linear(x, self.weight_ih_l0, self.bias_ih_l0).split((2 * units, units), -1), strict=True):
+            r, z = torch.sigmoid(gates + linear(h, recurrent[0], bias[0])).chunk(2, -1)
+            n = torch.tanh(candidate + linear(r * h, recurrent[1], bias[1]))
             h = torch.lerp(n, h, z)
             outputs.append(h)
         return (torch.stack(outputs),)
@@ -48,8 +50,12 @@ def within(count: int, onednn: bool = True, inference: bool = True) -> Callable[
     @contextmanager
     def entered() -> Iterator[None]:
         torch.set_num_threads(count)
-        with torch.backends.mkldnn.flags(enabled=onednn), torch.inference_mode(inference):
-            yield
+        torch.backends.mkldnn.enabled = onednn
+        try:
+            with torch.inference_mode(inference):
+                yield
+        finally:
+            torch.backends.mkldnn.enabled = True
 
     return entered
 
@@ -60,46 +66,6 @@ def settings(call: Callable[[], object], result: Callable[[], Arrays], count: in
         f"{'oneDNN' if onednn else 'without oneDNN'}, threads: {n}": Rival(call, result, within(n, onednn, inference), steps=steps)
         for onednn in (True, False)
         for n in {1, count}
-    }
-
-
-def forward(self, x: torch.Tensor) -> tuple[torch.Tensor]:
-        units = self.weight_hh_l0.shape[1]
-        recurrent, bias = self.weight_hh_l0.split((2 * units, units)), self.bias_hh_l0.split((2 * units, units))
-        h, outputs = x.new_zeros(x.shape[1], units), []
-        for gates, candidate in zip(*torch.nn.functional.linear(x, self.weight_ih_l0, self.bias_ih_l0).split((2 * units, units), -1), strict=True):
-            r, z = torch.sigmoid(gates + torch.nn.functional.linear(h, recurrent[0], bias[0])).chunk(2, -1)
-            n = torch.tanh(candidate + torch.nn.functional.linear(r * h, recurrent[1], bias[1]))
-            h = torch.lerp(n, h, z)
-            outputs.append(h)
-        return (torch.stack(outputs),)
-
-
-def model(case: Case) -> torch.nn.Module:
-    """The layers with the case's weights."""
-    s = case.shape
-    made = ResetBefore(s.I, s.H) if s.kind == "GRU before" else getattr(torch.nn, s.kind)(s.I, s.H, s.L, bidirectional=s.D == 2)
-    made.load_state_dict({name: torch.from_numpy(a) for name, a in case.weights.items()})
-    return made
-
-
-def within(count: int, onednn: bool = True, inference: bool = True) -> Callable[[], object]:
-    """A context of `count` threads, with or without oneDNN and the tape."""
-
-    @contextmanager
-    def entered() -> Iterator[None]:
-        torch.set_num_threads(count)
-        with torch.backends.mkldnn.flags(enabled=onednn), torch.inference_mode(inference):
-            yield
-
-    return entered
-
-
-def settings(call: Callable[[], object], result: Callable[[], Arrays], count: int, inference: bool, steps: int = 1) -> dict[str, Rival]:
-    """The same work with oneDNN and without."""
-    return {
-        name: Rival(call, result, within(count, onednn, inference), steps=steps)
-        for name, onednn in (("oneDNN", True), ("without oneDNN", False))
     }
 
 

@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+
 import record
 import speed
 from measures import rate
@@ -61,10 +62,11 @@ def draw(results: Results, target: Path) -> None:
 
     matplotlib.use("svg")
     import matplotlib.pyplot as plt
-    from matplotlib.ticker import NullFormatter, ScalarFormatter
+    from matplotlib.ticker import NullFormatter
 
     sizes = {"font.size": 9, "axes.titlesize": 9, "legend.fontsize": 9, "font.family": "sans-serif"}
-    colors = {f"{part}.color": INK for part in ("text", "xtick", "ytick")} | {"axes.edgecolor": INK, "axes.labelcolor": INK, "axes.titlecolor": INK}
+    inked = ("text.color", "xtick.color", "ytick.color", "axes.edgecolor", "axes.labelcolor", "axes.titlecolor")
+    colors = dict.fromkeys(inked, INK)
     with plt.rc_context({**sizes, **colors, "svg.fonttype": "none", "svg.hashsalt": "gatecell"}):
         figure, grid = plt.subplots(len(KINDS), len(PANELS), figsize=(10.5, 5.6), sharey=True, layout="constrained")
         for kind, axes in zip(KINDS, grid, strict=True):
@@ -78,7 +80,7 @@ def draw(results: Results, target: Path) -> None:
                     ax.plot(values, rates, color=color, marker=MARKS[name], markersize=3.5, linewidth=1.5, label=name)
                 ax.set(xscale="log", yscale="log", ylim=(1, 400), title=f"{kind}, {title}")
                 ax.set_xticks(values, [str(n) if n not in (192, 384, 768) else "" for n in values])
-                ax.yaxis.set_major_formatter(ScalarFormatter())
+                ax.yaxis.set_major_formatter("{x:g}")
                 ax.xaxis.set_minor_formatter(NullFormatter())
                 ax.minorticks_off()
                 ax.grid(color=INK, alpha=0.25, linewidth=0.5)

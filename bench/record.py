@@ -101,7 +101,7 @@ def load(path: Path) -> Results:
         raise ValueError(f"{path}: results of schema {SCHEMA} wanted")
     try:
         rows = [read(row) for row in found.pop("rows")]
-        profiles = [Profile(p["mode"], Shape(*p["shape"]), p["parts"]) for p in found.pop("profiles")]
+        profiles = [Profile(p["mode"], Shape(**p["shape"]), p["parts"]) for p in found.pop("profiles")]
         return Results(rows=rows, profiles=profiles, **found)
     except (KeyError, TypeError) as e:
         raise ValueError(f"{path}: {e}") from e
@@ -112,7 +112,7 @@ def read(row: dict[str, Any]) -> Record:
     unknown = set(row) - {f.name for f in fields(Record)}
     if unknown:
         raise TypeError(f"unknown fields {', '.join(sorted(unknown))}")
-    shape = Shape(*row["shape"]) if row["shape"] else None
+    shape = Shape(**row["shape"]) if row["shape"] else None
     return Record(**row | {"shape": shape, "times": {name: Time(**t) for name, t in row["times"].items()}})
 
 

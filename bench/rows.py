@@ -4,7 +4,7 @@ A row is a kind of work (work.MODES), a network, and goals by name (measures.MEA
 are those of one core of the machine in README.md; ratios to peers hold on one thread and on several.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from shapes import Shape
 
@@ -12,7 +12,7 @@ SHARED = 0.5e6
 """FLOPs of a layer's step from which two threads have to be worth their while."""
 FASTER, NOT_SLOWER = 1.85, 0.97
 """Goals over one thread: where there is so much to share, and where there is not ("never slower", to what a turn's noise lets one see)."""
-ONE_CORE = {"peak", "us", "ns", "cache", "call", "one layer"}
+ONE_CORE = {"peak", "time", "cache", "call", "one layer"}
 """Measures whose goals are set for one thread; several have "one thread" instead."""
 
 
@@ -87,22 +87,22 @@ STACKS = [
     beside(mode, shape, one, quick and mode == "forward")
     for mode in ("forward", "training")
     for shape, one, quick in (
-        (LSTM_256._replace(L=2), LSTM_256, False),
-        (LSTM_256._replace(L=3), LSTM_256, False),
-        (LSTM_256._replace(D=2), LSTM_256, False),
-        (GRU_256._replace(L=2), GRU_256, False),
-        (GRU_256._replace(D=2), GRU_256, False),
-        (RNN_256._replace(L=2), RNN_256, False),
-        (LSTM_128._replace(L=2), LSTM_128, False),
-        (GRU_128._replace(L=2), GRU_128, False),
+        (replace(LSTM_256, L=2), LSTM_256, False),
+        (replace(LSTM_256, L=3), LSTM_256, False),
+        (replace(LSTM_256, D=2), LSTM_256, False),
+        (replace(GRU_256, L=2), GRU_256, False),
+        (replace(GRU_256, D=2), GRU_256, False),
+        (replace(RNN_256, L=2), RNN_256, False),
+        (replace(LSTM_128, L=2), LSTM_128, False),
+        (replace(GRU_128, L=2), GRU_128, False),
         (LSTM_100, LSTM_128, True),
         (GRU_100, GRU_128, False),
         (RNN_100, RNN_128, False),
     )
 ]
 SINGLES = [
-    Row("forward", LSTM_ONE, {"us": 32}, quick=True),
-    Row("forward", GRU_ONE, {"us": 115}),
+    Row("forward", LSTM_ONE, {"time": 32e-6}, quick=True),
+    Row("forward", GRU_ONE, {"time": 115e-6}),
     Row("forward", LSTM_STACK, {"cache": 0.85}),
     Row("training", LSTM_ONE),
     Row("training", GRU_ONE),
@@ -116,26 +116,26 @@ LENGTHS = [
     Row("lengths, training", GRU_256, {"dense": 0.9}),
 ]
 STEPS = [
-    Row("step from Python", LSTM_STEP, {"us": 2.2, "call": 0.2, "torch": 30, "onnxruntime": 4}, quick=True),
+    Row("step from Python", LSTM_STEP, {"time": 2.2e-6, "call": 0.2e-6, "torch": 30, "onnxruntime": 4}, quick=True),
     Row("step from Python", GRU_STEP),
     *(
-        Row("steps in compiled code", network(kind, 1, H, 1, 1), {"ns": bound}, quick=H == 16 and kind == "LSTM", threads=(1,))
-        for kind, bounds in (("LSTM", (48, 70, 290)), ("GRU", (45, 65, 155)))
+        Row("steps in compiled code", network(kind, 1, H, 1, 1), {"time": bound}, quick=H == 16 and kind == "LSTM", threads=(1,))
+        for kind, bounds in (("LSTM", (48e-9, 70e-9, 290e-9)), ("GRU", (45e-9, 65e-9, 155e-9)))
         for H, bound in zip((16, 32, 64), bounds, strict=True)
     ),
     Row("steps in compiled code", LSTM_STEP, threads=(1,)),
     Row("steps in compiled code", GRU_STEP, threads=(1,)),
 ]
-MEMORY_SHAPE = network("LSTM", 64, 256, 32, 400)
+MEMORY_SHAPE = network("LSTM", 64, 256, 32, 200)
 MEMORY = [
     Row("memory", MEMORY_SHAPE, {"floats": 6.0}, quick=True, threads=(1,)),
-    Row("memory", MEMORY_SHAPE._replace(kind="GRU"), threads=(1,)),
+    Row("memory", replace(MEMORY_SHAPE, kind="GRU"), threads=(1,)),
     Row("memory, recompute", MEMORY_SHAPE, {"floats": 2.2, "plain": 1.35}, threads=(1,)),
     Row("memory, checkpoints", MEMORY_SHAPE, threads=(1,)),
 ]
 PACKAGE = [
-    Row("import", None, {"ms": 60}, quick=True, threads=(1,)),
-    Row("wheel", None, {"MB": 3.0, "s": 180}, threads=(1,)),
+    Row("import", None, {"time": 60e-3}, quick=True, threads=(1,)),
+    Row("wheel", None, {"bytes": 3.0e6, "time": 180}, threads=(1,)),
 ]
 # For the plot: rates over H in batches and one at a time, and over B; as many steps as make a few milliseconds of work.
 WIDTHS, BATCHES = (16, 32, 64, 128, 192, 256, 384, 512, 768, 1024), (1, 2, 4, 8, 16, 32, 64, 128)
@@ -156,8 +156,8 @@ QUOTED = {
     ("steps in compiled code", network("GRU", 1, 64, 1, 1)): {"RTNeural": 262e-9},
     ("steps in compiled code", GRU_STEP): {"RTNeural": 2082e-9},
 }
-"""Seconds of peers that no package registry has, so that no run measures them: RTNeural (head of its repository, C++ with xsimd, sizes fixed at
-compile time), timed once by hand on one core of a Zen 5 with AVX-512."""
+"""Seconds of peers that no package registry has, so that no run measures them: RTNeural (head of its repository, C++ with xsimd, sizes
+fixed at compile time), timed once by hand on one core of a Zen 5 with AVX-512."""
 
 
 @dataclass(frozen=True)
@@ -174,11 +174,11 @@ GROUPS = (
     Group("Forward", FORWARD, RATIOS),
     Group("Training, forward and backward", TRAINING, ("peak", "torch", "one thread")),
     Group("Stacks, both directions, odd sizes", STACKS, ("peak", "one layer", "torch", "onnxruntime", "one thread")),
-    Group("One sequence at a time", SINGLES, ("us", "cache", "torch", "onnxruntime", "one thread")),
+    Group("One sequence at a time", SINGLES, ("time", "cache", "torch", "onnxruntime", "one thread")),
     Group("Sequences of different lengths, uniform over 1 to T", LENGTHS, ("peak", "dense", "torch", "one thread")),
-    Group("One step, the state carried along", STEPS, ("us", "ns", "call", "cache", "torch", "onnxruntime", "one thread")),
+    Group("One step, the state carried along", STEPS, ("time", "call", "cache", "torch", "onnxruntime", "one thread")),
     Group("Memory of training", MEMORY, ("floats", "plain")),
-    Group("The package", PACKAGE, ("ms", "MB", "s")),
+    Group("The package", PACKAGE, ("time", "bytes")),
     Group("For the plot", ROOF),
 )
 """Every row, in the order of the tables."""

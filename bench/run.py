@@ -3,7 +3,8 @@
     python bench/run.py [--quick] [--only TEXT] [--threads N] [--json FILE]
 
 Prints the machine's limits first, then the tables as their rows arrive, and stores everything as JSON, from which docs/tables.py makes
-the tables of the READMEs and bench/plot.py the picture.  Before anything is timed its result is compared with a peer's; a disagreement ends the run.
+the tables of the READMEs and bench/plot.py the picture.  Before anything is timed its result is compared with a peer's; a disagreement
+ends the run.
 """
 
 import argparse
@@ -11,6 +12,7 @@ import sys
 from importlib.metadata import version
 from pathlib import Path
 
+import gatecell
 import peak
 import record
 import speed
@@ -18,8 +20,6 @@ from record import Record, Results
 from rows import GROUPS, ROOF, Row
 from timing import PAUSE, in_turns
 from work import MODES, Missing
-
-import gatecell
 
 FULL, QUICK = {"turns": 15, "seconds": 0.05}, {"turns": 5, "seconds": 0.02}
 ROOFS = {"turns": 7, "seconds": 0.03}

@@ -1,15 +1,17 @@
 """What a network's sizes mean for a bench: its floating-point operations and its weights.  Not here: which networks (rows.py).
 
-kind LSTM, GRU, RNN (tanh), or "GRU before" (the reset gate before the product); I input, H hidden units, L layers, D directions, B batch, T steps.
+kind LSTM, GRU, RNN (tanh), or "GRU before" (the reset gate before the product); I input, H hidden units, L layers, D directions,
+B batch, T steps.
 """
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from dataclasses import dataclass
 
 GATES = {"LSTM": 4, "GRU": 3, "GRU before": 3, "RNN": 1}
 
 
-class Shape(NamedTuple):
+@dataclass(frozen=True)
+class Shape:
     """One network and what it is given."""
 
     kind: str

@@ -6,7 +6,7 @@ A cell of a measure that has a goal says it, and MISSED where it is missed; a ro
 from collections.abc import Iterator
 
 import record
-from measures import MEASURES, rate
+from measures import MEASURES, digits, megabytes, rate, seconds
 from record import Record, Results
 from rows import GROUPS, QUOTED, ROOF, Group, Row
 
@@ -15,27 +15,17 @@ SHOWN = record.FOLDER / "amd-epyc-avx512.json"
 PEERS = ("gatecell", "torch", "onnxruntime")
 
 
-def seconds(value: float) -> str:
-    """With the unit that leaves one to four digits before the point."""
-    for unit, factor in (("s", 1.0), ("ms", 1e3), ("us", 1e6)):
-        if value * factor >= (100 if unit == "s" else 10):
-            return f"{value * factor:,.0f} {unit}"
-        if value * factor >= 1:
-            return f"{value * factor:,.2f} {unit}" if unit != "us" else f"{value * factor:,.1f} {unit}"
-    return f"{value * 1e9:,.0f} ns"
-
-
 def amount(r: Record, rival: str) -> str:
     """What a rival reached: GFLOP/s (GF) of batches, else time; half the distance of the quartiles where it is 3 % or more."""
     if r.mode == "wheel" and rival == "gatecell":
-        return f"{r.figures['bytes'] / 1e6:.1f} MB, built in {seconds(r.seconds(rival))}"
+        return f"{megabytes(r.figures['bytes'])}, built in {seconds(r.seconds(rival))}"
     if r.mode.startswith("memory"):
         floats = r.figures.get({"gatecell": "floats", "torch": "torch floats"}.get(rival, ""))
-        return f"{floats:.2f} floats" if floats is not None else ""
+        return f"{digits(floats)} floats" if floats is not None else ""
     if rival not in r.times:
         return ""
     time = r.times[rival]
-    text = f"{rate(r, rival) / 1e9:.0f} GF" if r.shape and r.shape.B > 1 else seconds(time.median)
+    text = f"{digits(rate(r, rival) / 1e9)} GF" if r.shape and r.shape.B > 1 else seconds(time.median)
     return text + (f" ±{time.spread * 100:.0f} %" if time.spread >= 0.03 else "")
 
 

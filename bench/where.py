@@ -17,8 +17,10 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from dataclasses import astuple
 from pathlib import Path
 
+import gatecell
 import own
 import peak
 import record
@@ -27,8 +29,6 @@ from cases import Case
 from record import Profile
 from shapes import Shape
 from timing import Rival
-
-import gatecell
 
 ROWS = (
     ("forward", rows.LSTM_256),
@@ -91,15 +91,15 @@ def run(mode: str, shape: Shape, seconds: float) -> None:
 
 def samples(mode: str, shape: Shape, seconds: float) -> Counter[tuple[str, str]]:
     """How many samples fell into each (function, library)."""
-    command = [sys.executable, "-W", "ignore", __file__, "--run", mode, json.dumps(shape), str(seconds + 2)]
+    command = [sys.executable, "-W", "ignore", __file__, "--run", mode, json.dumps(astuple(shape)), str(seconds + 2)]
     alone = os.environ | {"OPENBLAS_NUM_THREADS": "1"}  # NumPy's idle thread would be sampled, too
     with tempfile.TemporaryDirectory() as folder, subprocess.Popen(command, env=alone, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout
         if process.stdout.readline() != "ready\n":
             raise RuntimeError(f"{mode} {shape} did not start")
         data = Path(folder) / "perf.data"
-        look = ["perf", "record", "--quiet", "-e", "cpu-clock", "-F", str(RATE), "-p", str(process.pid), "-o", data, "--", "sleep", str(seconds)]
-        subprocess.run(look, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        look = ["perf", "record", "--quiet", "-e", "cpu-clock", "-F", str(RATE), "-p", str(process.pid), "-o", data]
+        subprocess.run([*look, "--", "sleep", str(seconds)], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         process.terminate()
         listing = ["perf", "script", "-i", data, "-F", "ip,sym,dso"]
         text = subprocess.run(listing, check=True, capture_output=True, text=True).stdout
@@ -131,7 +131,7 @@ def main() -> int:
         return 0
     if shutil.which("perf") is None:
         print("perf is missing (Debian: linux-perf): nothing to be said about where time goes", file=sys.stderr)
-        return 1
+        return 0
     path = options.json or record.default_path(peak.processor(), gatecell.cpu())
     results = record.load(path)
     for mode, shape in ROWS:

@@ -72,6 +72,12 @@ class Work:
         return self.rivals | limits
 
 
+def everybody(kind: str, case: Case, threads: int) -> dict[str, Rival]:
+    """The libraries' functions of one name."""
+    sides = {"gatecell": own, "torch": peer_torch, "onnxruntime": peer_onnx}
+    return {name: getattr(side, kind)(case, threads) for name, side in sides.items()}
+
+
 def alone(rivals: dict[str, Rival], threads: int) -> dict[str, Rival]:
     """Where several threads run, gatecell on one of them takes part, too."""
     return rivals | ({"one thread": replace(rivals["gatecell"], within=lambda: own.threads(1))} if threads > 1 else {})
@@ -93,8 +99,7 @@ def floor(shape: Shape) -> list[tuple[int, int]]:
 def forward(shape: Shape, threads: int) -> Work:
     """Inference of whole sequences.  torch has no GRU whose reset gate acts before the product: a loop stands for it."""
     case = Case(shape)
-    rivals = {"gatecell": own.forward(case, threads), "torch": peer_torch.forward(case, threads), "onnxruntime": peer_onnx.forward(case, threads)}
-    return Work(alone(rivals, threads), flops=shape.forward_flops(), floor=floor(shape))
+    return Work(alone(everybody("forward", case, threads), threads), flops=shape.forward_flops(), floor=floor(shape))
 
 
 def training(shape: Shape, threads: int, dx: bool = False) -> Work:
@@ -125,15 +130,15 @@ def lengths_training(shape: Shape, threads: int) -> Work:
 
 def step(shape: Shape, threads: int) -> Work:
     """One step a call from Python, the state carried along; "kernel" is the same step in compiled code."""
-    case = Case(shape._replace(T=CHECKED))
-    rivals = {name: f(case, threads) for name, f in (("gatecell", own.step), ("torch", peer_torch.step), ("onnxruntime", peer_onnx.step))}
-    kernel = own.steps_without_python(Case(shape._replace(T=SEQUENCE)))
+    case = Case(replace(shape, T=CHECKED))
+    rivals = everybody("step", case, threads)
+    kernel = own.steps_without_python(Case(replace(shape, T=SEQUENCE)))
     return Work(alone(rivals, threads) | {"kernel": replace(kernel, result=dict)}, flops=shape.forward_flops(), floor=floor(shape))
 
 
 def steps(shape: Shape, threads: int) -> Work:
     """Steps in sequence without Python between them; torch and onnxruntime are given the whole sequence at once."""
-    case = Case(shape._replace(T=SEQUENCE))
+    case = Case(replace(shape, T=SEQUENCE))
     last = lambda rival: replace(rival, result=lambda: {"y": rival.result()["y"][-1]})
     rivals = {
         "gatecell": own.steps_without_python(case),
@@ -144,7 +149,7 @@ def steps(shape: Shape, threads: int) -> Work:
 
 
 def memory_of_training(shape: Shape, threads: int, **options: object) -> Work:
-    """What one pass forward and backward holds at its peak, measured in processes of its own; with `options`, its time beside that without."""
+    """What one pass forward and backward holds at its peak, measured in another process; with `options`, its time beside that without."""
     rivals = {}
     if options:
         case = Case(shape)
