@@ -3,8 +3,9 @@
     python bench/where.py [--only TEXT] [--json FILE]      adds `profiles` to results that run.py stored
     python bench/where.py --run MODE SHAPE SECONDS         the process that is looked at
 
-Samples of the CPU clock by Linux's perf, on one thread, sorted into PARTS by the function they fall into: the core must have its symbols
-(`make core`; a wheel's are stripped).  What products take beyond the share that the measured peak would need is theirs to lose.
+Samples of the CPU clock by Linux's perf, on one thread, sorted into PARTS by the function they fall into, and within a function that holds
+both products and a step by whether they fall into a loop (loops.py): the core must have its symbols (`make core`; a wheel's are stripped).
+What products take beyond the share that the measured peak would need is theirs to lose.
 """
 
 import argparse
@@ -21,6 +22,7 @@ from dataclasses import astuple
 from pathlib import Path
 
 import gatecell
+import loops
 import own
 import peak
 import record
@@ -50,9 +52,11 @@ ROWS = (
     ("lengths, forward", rows.LSTM_256),
     ("step from Python", rows.LSTM_STEP),
 )
+TILE = "register_tile<"
+"""Functions that hold a tile's products, in loops, and its step."""
 PARTS = (
     ("products", r"_core\.", r"product|outer"),
-    ("pointwise", r"_core\.", r"_(infer|train|back|dx)_?\d*$|interpret"),
+    ("pointwise", r"_core\.", r"memory_tile<|interpret"),
     ("packing", r"_core\.", r"gatecell_layer_new|pack"),
     ("time loop", r"_core\.", r"Runner|run<|gatecell_layer_run"),
     ("memory", r"", r"^(__)?mem(set|cpy|move)|clear_page|page|mmap|munmap|malloc|^_?int_(malloc|free)|^c?free$|vma|zap_|folio"),
@@ -70,7 +74,10 @@ WORK = {
 }
 
 
-def part_of(function: str, library: str) -> str:
+def part_of(function: str, offset: int, library: str) -> str:
+    """The part that a sample belongs to."""
+    if TILE in function:
+        return "products" if loops.inside(library, TILE, function, offset) else "pointwise"
     return next(part for part, where, what in PARTS if re.search(where, library) and re.search(what, function))
 
 
@@ -89,8 +96,8 @@ def run(mode: str, shape: Shape, seconds: float) -> None:
             it.call()
 
 
-def samples(mode: str, shape: Shape, seconds: float) -> Counter[tuple[str, str]]:
-    """How many samples fell into each (function, library)."""
+def samples(mode: str, shape: Shape, seconds: float) -> Counter[tuple[str, str, str]]:
+    """How many samples fell upon each (function, offset in hexadecimal digits, library)."""
     command = [sys.executable, "-W", "ignore", __file__, "--run", mode, json.dumps(astuple(shape)), str(seconds + 2)]
     alone = os.environ | {"OPENBLAS_NUM_THREADS": "1"}  # NumPy's idle thread would be sampled, too
     with tempfile.TemporaryDirectory() as folder, subprocess.Popen(command, env=alone, stdout=subprocess.PIPE, text=True) as process:
@@ -101,9 +108,9 @@ def samples(mode: str, shape: Shape, seconds: float) -> Counter[tuple[str, str]]
         look = ["perf", "record", "--quiet", "-e", "cpu-clock", "-F", str(RATE), "-p", str(process.pid), "-o", data]
         subprocess.run([*look, "--", "sleep", str(seconds)], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         process.terminate()
-        listing = ["perf", "script", "-i", data, "-F", "ip,sym,dso"]
+        listing = ["perf", "script", "-i", data, "-F", "ip,sym,symoff,dso"]
         text = subprocess.run(listing, check=True, capture_output=True, text=True).stdout
-    found = re.findall(r"^\s*[0-9a-f]+ (.*) \((\S+)\)\s*$", text, re.MULTILINE)
+    found = re.findall(r"^\s*[0-9a-f]+ (.*?)(?:\+0x([0-9a-f]+))? \((\S+)\)\s*$", text, re.MULTILINE)
     if not found:
         raise RuntimeError("perf took no samples; is kernel.perf_event_paranoid above 2?")
     return Counter(found)
@@ -114,8 +121,8 @@ def profile(mode: str, shape: Shape, seconds: float = 3.0) -> Profile:
     counts = samples(mode, shape, seconds)
     total = sum(counts.values())
     parts = dict.fromkeys((part for part, _, _ in PARTS), 0.0)
-    for (function, library), n in counts.items():
-        parts[part_of(function, library)] += n / total
+    for (function, offset, library), n in counts.items():
+        parts[part_of(function, int(offset or "0", 16), library)] += n / total
     return Profile(mode, shape, parts)
 
 
