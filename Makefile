@@ -17,7 +17,7 @@ ARGS ?=
 # Warnings stop the build where they can be mended, not on the machine of somebody with a newer compiler.
 WERROR := $(if $(CI),ON,OFF)
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
-BUILD_REQUIRES := "scikit-build-core>=0.10" "pybind11>=2.13" "Cython>=3.0" "cmake>=3.20" ninja
+BUILD_REQUIRES := "scikit-build-core>=0.10" "pybind11>=2.13" "Cython>=3.0" "numpy>=2.0" "cmake>=3.20" ninja
 SOURCES := pyproject.toml CMakeLists.txt README.md $(shell find python cpp firmware -type f \( -name '*.py' -o -name '*.py[xdi]' -o -name '*.[ch]' \
     -o -name '*.cpp' -o -name '*.hpp' -o -name '*.inl' -o -name '*.S' -o -name '*.ld' -o -name '*.csv*' -o -name '*.np*' -o -name '*.json' -o -name '*.html' \) 2>/dev/null)
 CXX_FILES = $(shell find cpp python tests/cpp bench -name '*.cpp' -o -name '*.hpp' -o -name '*.h' -o -name '*.c' 2>/dev/null)

@@ -75,7 +75,7 @@ template <class Owner> py::capsule lend(const void *pointer, const char *type, O
   return py::reinterpret_steal<py::capsule>(capsule);
 }
 
-constexpr gatecell_functions FUNCTIONS{GATECELL_FUNCTIONS_VERSION, gatecell_layer_run, gatecell_message};
+constexpr gatecell_functions FUNCTIONS{GATECELL_FUNCTIONS_VERSION, gatecell_layer_run, gatecell_integer_run, gatecell_message};
 
 struct Plan {
   std::unique_ptr<gatecell_plan, decltype(&gatecell_plan_free)> plan{nullptr, gatecell_plan_free};
@@ -364,7 +364,9 @@ PYBIND11_MODULE(_core, m) {
       });
   py::class_<Integer>(m, "Integer")
       .def(py::init<const std::vector<int32_t> &, const std::vector<Words> &, const Words &, int64_t, int64_t, std::vector<int64_t>>())
-      .def("run", &Integer::run);
+      .def("run", &Integer::run)
+      .def_property_readonly(
+          "lent", [](const py::object &self) { return lend(self.cast<const Integer &>().step.get(), "gatecell_integer", self); });
   py::class_<Layer>(m, "Layer")
       .def(py::init<std::shared_ptr<Plan>, const std::vector<int64_t> &,
                     const std::vector<std::pair<py::array, std::optional<py::array>>> &, int64_t, bool>(),

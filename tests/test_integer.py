@@ -301,19 +301,19 @@ def test_streams_write_into_out_and_go_on_from_a_state(rng):
     for t in range(8):
         assert s.step(x[t], out=out) is out
         np.testing.assert_array_equal(out, y[t])
-    state = s.state
-    assert {k: (a.shape, a.dtype.name) for k, a in state.items()} == {"0.h": ((2, 5), "int16"), "0.c": ((2, 5), "int16")}
+    states = s.states
+    assert {k: (a.shape, a.dtype.name) for k, a in states.items()} == {"0.h": ((2, 5), "int16"), "0.c": ((2, 5), "int16")}
     other = q.stream(2)
-    other.state = {k: a.astype(np.int64) for k, a in state.items()}
+    other.states = {k: a.astype(np.int64) for k, a in states.items()}
     for bad, error, match in [
         ([], TypeError, "mapping"),
         ({}, ValueError, "names 0.h, 0.c wanted, got none"),
-        (state | {"0.h": state["0.h"][:1]}, ValueError, r"0.h: shape \(2, 5\)"),
-        (state | {"0.h": state["0.h"] / 2}, TypeError, "0.h: whole numbers"),
-        (state | {"0.c": state["0.c"] + np.int64(2**16)}, ValueError, "0.c: values in"),
+        (states | {"0.h": states["0.h"][:1]}, ValueError, r"0.h: shape \(2, 5\)"),
+        (states | {"0.h": states["0.h"] / 2}, TypeError, "0.h: whole numbers"),
+        (states | {"0.c": states["0.c"] + np.int64(2**16)}, ValueError, "0.c: values in"),
     ]:
         with pytest.raises(error, match=match):
-            other.state = bad
+            other.states = bad
     locked = np.empty((2, 2), np.float32)
     locked.flags.writeable = False
     for bad, error in [(np.empty((2, 2)), TypeError), (np.empty((2, 3), np.float32), ValueError), ([0.0], TypeError), (locked, ValueError)]:
@@ -321,7 +321,7 @@ def test_streams_write_into_out_and_go_on_from_a_state(rng):
             other.step(x[8], out=bad)
     for stream in (s, other):  # what was refused has moved nothing, and the copies are copies
         np.testing.assert_array_equal([stream.step(row) for row in x[8:]], y[8:])
-    assert set(q.stream().state) == {"0.h", "0.c"}
+    assert set(q.stream().states) == {"0.h", "0.c"}
 
 
 def test_the_input_is_rounded_as_the_document_says(rng):

@@ -3,13 +3,14 @@
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 import budgets
 import gatecell
-from conftest import ROOT, need
+from conftest import ROOT, need, need_package
 
 README = (ROOT / "README.md").read_text()
 
@@ -46,14 +47,25 @@ def test_a_torch_state_dict_becomes_c(tmp_path):
 
 
 def test_from_data_to_integers(tmp_path):
-    """The second example, which compares the C with the integer model itself; and it has learnt something."""
+    """The second example, which compares the C with the integer model itself; it has learnt something; the third streams it."""
     need("cc")
     check = """
 error = net(x[-5000:-1]).numpy() - change[-4999:]
 assert (error**2).mean() < 0.25 * (change[-4999:] ** 2).mean(), (error**2).mean()
+assert out[0] == net(x[-5:])[-1].numpy()
+other = gatecell.Stream(net)
+other.state = kept
+assert (other.step(x[:1]) == stream.step(x[:1])).all()
 """
-    run("import gatecell\ngatecell.manual_seed(0)\n" + blocks("python")[1] + check, tmp_path)
+    run("import gatecell\ngatecell.manual_seed(0)\n" + blocks("python")[1] + blocks("python")[2] + check, tmp_path)
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["weather.c", "weather.h"]
+
+
+def test_the_cython_is_cython(tmp_path):
+    need_package("Cython")
+    (tmp_path / "user.pyx").write_text(blocks("cython")[0])
+    package = Path(gatecell.__file__).parent.parent
+    subprocess.run([sys.executable, "-m", "cython", "-3", "-Werror", "-I", package, "user.pyx"], cwd=tmp_path, check=True)
 
 
 @pytest.mark.parametrize("script", ["tables.py", "picture.py"])

@@ -1,10 +1,18 @@
-"""Streaming: the numbers of forward, the state kept, set and forgotten, bad input.  Not here: which models can stream (test_graph.py)."""
+"""Streaming: the numbers of forward and of the definitions, threads.
+
+Not here: which models can stream (test_graph.py), what x and out may be (test_stream_arrays.py), states as bytes and by name
+(test_stream_state.py), other Cython code (test_stream_cython.py).
+"""
+
+import itertools
+import threading
 
 import numpy as np
 import pytest
 
 import gatecell as gc
 from gatecell import nn
+from gatecell.deploy.graph import ARITHMETIC, INPUT, POINTWISE, Input, Output, Step, StepGraph, check, evaluate
 from networks import NETWORKS, H, Of, seq
 
 
@@ -40,13 +48,80 @@ def test_a_stream_gives_what_forward_gives_at_every_step(name, batch, rng):
     np.testing.assert_array_equal(by_steps(network, stream, x), got)
 
 
-def test_the_recurrence_streams_the_same_bits(rng):
-    for cell in gc.cells:
-        layer = nn.Recurrent(cell, 3, 17, 2, batch_first=True)
-        x = rng.normal(size=(2, 50, 3)).astype(np.float32)
-        stream = gc.Stream(layer, 2)
-        got = np.stack([stream.step(x[:, t]) for t in range(50)], 1)
-        np.testing.assert_array_equal(got, np.asarray(layer(gc.tensor(x))[0]))
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(("batch", "inputs", "units"), [(1, 1, 1), (1, 5, 33), (3, 16, 15), (19, 7, 17)])
+@pytest.mark.parametrize("cell", gc.cells)
+def test_the_recurrence_streams_the_same_bits(cell, batch, inputs, units, dtype, rng):
+    """Of every cell in two layers, from any state, to the last states."""
+    layer = nn.Recurrent(cell, inputs, units, 2)
+    layer = layer.double() if dtype == np.float64 else layer
+    x = rng.normal(size=(9, batch, inputs)).astype(dtype)
+    names = gc.cells[cell].states
+    start = {s: rng.normal(size=(2, batch, units)).astype(dtype) for s in names}
+    state = tuple(gc.tensor(a) for a in start.values())
+    want, last = layer(gc.tensor(x), state if len(state) > 1 else state[0])
+    stream = gc.Stream(layer, batch)
+    assert not any(a.any() for a in stream.states.values())
+    stream.states = {f"recurrence_{k}.{s}": start[s][k] for k in range(2) for s in names}
+    np.testing.assert_array_equal(np.stack([stream.step(xt) for xt in x]), np.asarray(want))
+    for s, a in zip(names, last if len(state) > 1 else (last,), strict=True):
+        for k in range(2):
+            np.testing.assert_array_equal(stream.states[f"recurrence_{k}.{s}"], np.asarray(a)[k])
+
+
+HARD = [0.0, -0.0, 1.0, -1.0, np.inf, -np.inf, np.nan, 1e-40, -1e-40, 1e30, -1e30, 88.0, -104.0, 0.5]
+
+
+def graph_of(steps, parameters, inputs, size):
+    axes = ("time", "batch", "feature")
+    graph = StepGraph(Input("real", inputs, axes), Output(steps[-1].name, size, axes), tuple(steps), (), parameters)
+    check(graph)
+    return graph
+
+
+def one_op(op, dtype, rng):
+    """Graphs of a single operation on 17 values, with constants where it takes them."""
+    n, p = 17, {"a": rng.normal(size=17).astype(dtype), "b": np.abs(rng.normal(size=1)).astype(dtype)}
+    if op in ARITHMETIC:
+        for pair in itertools.permutations((INPUT, "a", "b"), 2):
+            if INPUT in pair:
+                yield graph_of([Step("y", op, pair, n)], p, n, n)
+        yield graph_of([Step("y", op, (INPUT, INPUT), n)], p, n, n)
+        yield graph_of([Step("s", "slice", (INPUT,), 1, {"start": 3, "stop": 4}), Step("y", op, ("s", INPUT), n)], p, n, n)
+    elif op == "clamp":
+        for settings in ({"low": -0.5, "high": 0.25}, {"low": 0.0}, {"high": 0.0}):
+            yield graph_of([Step("y", op, (INPUT,), n, settings)], p, n, n)
+    elif op == "standardize":
+        yield graph_of([Step("y", op, (INPUT,), n, weights={"mean": "a", "std": "c"})], p | {"c": np.exp(p["a"])}, n, n)
+    else:
+        yield graph_of([Step("y", op, (INPUT,), 1 if op == "argmax" else n)], p, n, 1 if op == "argmax" else n)
+        yield graph_of([Step("y", op, (INPUT,), 1)], p, 1, 1)
+
+
+def test_operations_on_constants_alone(rng):
+    p = {"a": rng.normal(size=3).astype(np.float32), "b": rng.normal(size=1).astype(np.float32)}
+    steps = [Step("c", "add", ("a", "b"), 3), Step("d", "tanh", ("c",), 3), Step("y", "mul", (INPUT, "d"), 3)]
+    x = rng.normal(size=(4, 3)).astype(np.float32)
+    np.testing.assert_array_equal(gc.Stream(graph_of(steps, p, 3, 3), 4).step(x), x * np.tanh(p["a"] + p["b"]))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("batch", [1, 5])
+@pytest.mark.parametrize("op", [*ARITHMETIC, *POINTWISE, "clamp", "standardize", "softmax", "log_softmax", "argmax"])
+def test_an_operation_is_its_definition_to_the_bit(op, batch, dtype, rng):
+    """The definitions in NumPy against the calls that were made of them; NaN, infinities, signed zeros and subnormal numbers too."""
+    for graph in one_op(op, dtype, rng):
+        stream = gc.Stream(graph, batch)
+        for k in range(12):
+            x = rng.normal(size=(batch, graph.input.size)).astype(dtype)
+            if k > 5:
+                x[rng.random(x.shape) < 0.3] = rng.choice(HARD)
+            want, _ = evaluate(graph, x, {})
+            got = stream.step(x)
+            assert got.dtype == want.dtype
+            np.testing.assert_array_equal(got, np.broadcast_to(want, got.shape))
+            if op != "clamp":  # the sign of a clamped zero is the compiler's
+                np.testing.assert_array_equal(np.signbit(got) & (got == 0), np.signbit(np.broadcast_to(want, got.shape)) & (got == 0))
 
 
 @pytest.mark.parametrize("outputs", [1, 17])
@@ -59,24 +134,6 @@ def test_a_linear_head_streams_the_same_bits(outputs, batch, rng):
     np.testing.assert_array_equal(got, np.asarray(model(gc.tensor(x))))
 
 
-def test_state_goes_out_and_in(rng):
-    model = NETWORKS["forecaster"].make()
-    x = rng.normal(size=(6, 2, 3))
-    stream, other = gc.Stream(model, 2), gc.Stream(model, 2)
-    for xt in x[:3]:
-        stream.step(xt)
-    kept = stream.state
-    after = [stream.step(xt) for xt in x[3:]]
-    other.state = kept
-    for xt, y in zip(x[3:], after, strict=True):
-        np.testing.assert_array_equal(other.step(xt), y)
-    stream.state = {name: a.astype(np.float64) for name, a in kept.items()}  # types are converted
-    np.testing.assert_array_equal(stream.step(x[3]), after[0])
-    for a in kept.values():
-        a[:] = 0  # a copy
-    np.testing.assert_array_equal(stream.step(x[4]), after[1])
-
-
 def test_results_are_the_callers():
     stream = gc.Stream(nn.LSTM(2, 3, batch_first=True))
     first = stream.step([0.5, -1.0])
@@ -84,37 +141,8 @@ def test_results_are_the_callers():
     stream.step([3.0, 3.0])
     np.testing.assert_array_equal(first, copy)
     stream.reset()
-    state = stream.state
     first[:] = 9
-    assert all(not a.any() for a in state.values())
-
-
-def test_out_is_written_and_returned():
-    stream = gc.Stream(nn.GRU(2, 3, batch_first=True), batch=4)
-    x, out = np.ones((4, 2), np.float32), np.full((4, 3), 7, np.float32)
-    assert stream.step(x, out=out) is out
-    stream.reset()
-    np.testing.assert_array_equal(out, stream.step(x))
-
-
-def test_a_batch_of_one_may_be_left_out():
-    stream = gc.Stream(NETWORKS["every step, squeezed"].make())
-    assert stream.step(np.zeros((1, 3))).shape == (1,)
-    assert stream.step(np.zeros(3)).shape == ()
-    words = gc.Stream(NETWORKS["language model"].make())
-    assert words.step(3).shape == (9,)
-    assert words.step([3]).shape == (1, 9)
-    assert words.step(gc.tensor([3])).shape == (1, 9)
-
-
-def test_inputs_may_lie_anyhow(rng):
-    """Strides, byte order and type are the caller's: what enters a step is a copy."""
-    x = rng.normal(size=(3, 4)).astype(np.float32)
-    for given in (np.asfortranarray(x), np.repeat(x, 2, axis=1)[:, ::2], x.astype(">f4"), x.astype(np.float64), gc.tensor(x)):
-        stream = gc.Stream(nn.GRU(4, 5), 3)
-        want = stream.step(x)
-        stream.reset()
-        np.testing.assert_array_equal(stream.step(given), want)
+    assert all(not a.any() for a in stream.states.values())
 
 
 def test_results_stand_apart_from_the_state(rng):
@@ -140,53 +168,10 @@ def test_later_training_does_not_change_a_stream():
     np.testing.assert_array_equal(stream.step([1.0, 2.0]), before)
 
 
-ONE, FOUR, WORDS = (lambda: gc.Stream(nn.GRU(2, 3, batch_first=True))), (lambda: gc.Stream(nn.GRU(2, 3), 4)), (
-    lambda: gc.Stream(NETWORKS["language model"].make(), 2)
-)
-BAD = {
-    "no module": (lambda: gc.Stream(3), TypeError, "Module"),
-    "batch": (lambda: gc.Stream(nn.GRU(2, 3), 0), ValueError, "at least 1"),
-    "batch's kind": (lambda: gc.Stream(nn.GRU(2, 3), 1.5), TypeError, "whole number"),
-    "bidirectional": (lambda: gc.Stream(nn.GRU(2, 3, bidirectional=True)), gc.Unsupported, "from its end"),
-    "features": (lambda: ONE().step(np.ones(3)), ValueError, r"\(1, 2\) wanted, or \(2,\), got \(3,\)"),
-    "rows": (lambda: FOUR().step(np.ones((3, 2))), ValueError, r"\(4, 2\) wanted, got \(3, 2\)"),
-    "a missing batch of four": (lambda: FOUR().step(np.ones(2)), ValueError, "wanted"),
-    "a whole sequence": (lambda: ONE().step(np.ones((1, 5, 2))), ValueError, "wanted"),
-    "text": (lambda: ONE().step("ab"), TypeError, "real numbers"),
-    "complex": (lambda: ONE().step(np.ones(2) * 1j), TypeError, "real numbers"),
-    "nothing": (lambda: ONE().step(None), TypeError, "real numbers"),
-    "tokens that are no whole numbers": (lambda: WORDS().step([1.0, 2.0]), TypeError, "whole numbers"),
-    "token beyond": (lambda: WORDS().step([1, 9]), ValueError, "0 to 8 wanted, got 1 to 9"),
-    "token below": (lambda: WORDS().step([-1, 0]), ValueError, "0 to 8"),
-    "out's shape": (lambda: FOUR().step(np.ones((4, 2)), out=np.ones(4, np.float32)), ValueError, "out"),
-    "out's dtype": (lambda: FOUR().step(np.ones((4, 2)), out=np.ones((4, 3))), TypeError, "out"),
-    "out's kind": (lambda: FOUR().step(np.ones((4, 2)), out=[0] * 12), TypeError, "out"),
-}
-
-
-@pytest.mark.parametrize("name", BAD)
-def test_bad_input(name):
-    call, error, text = BAD[name]
-    with pytest.raises(error, match=text):
-        call()
-
-
-def test_a_refused_step_or_state_changes_nothing(rng):
-    stream = gc.Stream(NETWORKS["forecaster"].make(), 2)
-    x = rng.normal(size=(2, 3))
-    stream.step(x)
-    kept = stream.state
-    name = next(iter(kept))
-    for wrong in ({}, {**kept, "more": kept[name]}, {**kept, name: kept[name][:1]}, {**kept, name: "a"}, 3):
-        with pytest.raises((TypeError, ValueError)):
-            stream.state = wrong
-    locked = np.ones((2, 2), np.float32)
-    locked.flags.writeable = False
-    for call in (lambda: stream.step(x[0]), lambda: stream.step(x, out=np.ones(3)), lambda: stream.step(x, out=locked)):
-        with pytest.raises((TypeError, ValueError)):
-            call()
-    for a, b in zip(stream.state.values(), kept.values(), strict=True):
-        np.testing.assert_array_equal(a, b)
+def test_parameters_are_of_one_type():
+    steps = [Step("y", "add", (INPUT, "a"), 2), Step("z", "add", ("y", "b"), 2)]
+    with pytest.raises(ValueError, match="one type wanted, got float32, float64"):
+        gc.Stream(graph_of(steps, {"a": np.ones(2, np.float32), "b": np.ones(2)}, 2, 2))
 
 
 def test_a_long_stream_equals_one_pass(rng):
@@ -195,4 +180,50 @@ def test_a_long_stream_equals_one_pass(rng):
     stream = gc.Stream(model)
     got = np.stack([stream.step(xt) for xt in x[0]])
     np.testing.assert_array_equal(got, np.asarray(model(gc.tensor(x)))[0])
-    assert stream.state["recurrence_0.h"].shape == (1, H)
+    assert stream.states["recurrence_0.h"].shape == (1, H)
+
+
+# --- threads --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("units", [9, 300], ids=["short steps", "long steps"])
+def test_streams_of_one_model_in_threads_of_their_own(units, rng):
+    model = nn.LSTM(4, units)
+    x = rng.normal(size=(4, 200, 1, 4)).astype(np.float32)
+    want = np.asarray(model(gc.tensor(x[:, :, 0].transpose(1, 0, 2)))[0])
+    got = np.empty((4, 200, 1, units), np.float32)
+
+    def run(k):
+        stream = gc.Stream(model)
+        for t in range(200):
+            stream.step(x[k, t], out=got[k, t])
+
+    threads = [threading.Thread(target=run, args=(k,)) for k in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    np.testing.assert_array_equal(got[:, :, 0].transpose(1, 0, 2), want)
+
+
+def test_a_stream_that_is_stepped_by_two_threads_refuses_or_waits(rng):
+    """Never both at once: what came through are the steps of one stream in some order."""
+    stream, x = gc.Stream(nn.LSTM(8, 512)), np.ones((1, 8), np.float32)
+    done, refused = [], []
+
+    def run():
+        for _ in range(150):
+            try:
+                done.append(stream.step(x))
+            except RuntimeError as e:
+                refused.append(str(e))
+
+    threads = [threading.Thread(target=run) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert all("one thread at a time" in text for text in refused)
+    stream.reset()
+    want = {stream.step(x).tobytes() for _ in done}
+    assert {y.tobytes() for y in done} == want

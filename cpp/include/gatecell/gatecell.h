@@ -109,10 +109,12 @@ gatecell_status gatecell_mask(gatecell_type type, int64_t T, int64_t B, int64_t 
 /* The functions of a prepared step, for other modules of the process: one copy of the core serves all.  Python's gatecell._core
  * lends a pointer to the table as its `functions`, a capsule named GATECELL_FUNCTIONS. */
 #define GATECELL_FUNCTIONS "gatecell_functions"
-enum { GATECELL_FUNCTIONS_VERSION = 1 }; /* another one: the table is laid out in another way, do not use it */
+enum { GATECELL_FUNCTIONS_VERSION = 2 }; /* another one: the table is laid out in another way, do not use it */
 typedef struct {
   int32_t version;
   gatecell_status (*layer_run)(const gatecell_layer *layer, int64_t T, int64_t B, const gatecell_array *arrays, int32_t threads);
+  gatecell_status (*integer_run)(const gatecell_integer *step, int64_t T, int64_t B, const int16_t *x, int16_t *const *states, int16_t *y,
+                                 int32_t threads);
   const char *(*message)(void);
 } gatecell_functions;
 

@@ -1,6 +1,6 @@
-"""What users hand to a deployed model, looked at before anything is changed: numbers, a batch, one step's input and `out`, states.
+"""What users hand to a deployed model, looked at before anything is changed: numbers, a batch, states.
 
-Not here: whole sequences (layout.py), modules (trace.py).
+Not here: whole sequences (layout.py), modules (trace.py), one step's input and `out` (stream_faces.pxd).
 """
 
 from __future__ import annotations
@@ -32,27 +32,6 @@ def batch_size(batch: int) -> int:
     if batch < 1:
         raise ValueError(f"batch: at least 1 wanted, got {batch}")
     return int(batch)
-
-
-def step_input(x: Any, shape: tuple[int, ...], kind: str = "real") -> Array:
-    """Of one step: `shape` begins with the batch; where that is 1, the axis may be missing.  TypeError, ValueError."""
-    a = numbers("x", x, kind)
-    if a.shape != shape and (shape[0] != 1 or a.shape != shape[1:]):
-        raise ValueError(f"x: shape {shape} wanted{f', or {shape[1:]}' * (shape[0] == 1)}, got {a.shape}")
-    return a
-
-
-def step_output(out: Array | None, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
-    """`out`, or a new array where it is None.  TypeError: another dtype; ValueError: another shape, or read-only."""
-    if out is None:
-        return np.empty(shape, dtype)
-    if not isinstance(out, np.ndarray) or out.dtype != dtype:
-        raise TypeError(f"out: an array of {dtype} wanted, got {getattr(out, 'dtype', type(out).__name__)}")
-    if out.shape != shape:
-        raise ValueError(f"out: shape {shape} wanted, got {out.shape}")
-    if not out.flags.writeable:
-        raise ValueError("out: an array that may be written wanted, got one that is read-only")
-    return out
 
 
 def new_states(given: Mapping[str, Any], own: Mapping[str, Array], kind: str = "real") -> dict[str, Array]:

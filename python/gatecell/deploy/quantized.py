@@ -7,21 +7,24 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..algebra.integer import IntegerProgram, Vector, prove
+from ..algebra.integer import IntegerProgram, prove
 from ..algebra.model import IntegerLayer, IntegerModel, check, check_rule, quantize_input
 from ..tensor.dtypes import Array
 from ..tensor.integers import CoreModel
-from .axes import BATCH, FEATURE, TIME
-from .door import batch_size, new_states, numbers, step_input, step_output
+from .axes import BATCH, FEATURE
+from .door import numbers
 from .graph import Input, Output, check_ends
 from .layout import arranged, timed
 from .plain import pack, unpack
+
+if TYPE_CHECKING:
+    from .stream import Stream
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -92,9 +95,11 @@ class QuantizedModel:
         out: Array = y.astype(np.float32) * np.exp2(-self.model.fraction.astype(np.float64)).astype(np.float32)
         return out
 
-    def stream(self, batch: int = 1) -> QuantizedStream:
+    def stream(self, batch: int = 1) -> Stream:
         """`batch` sequences, a step at a time."""
-        return QuantizedStream(self, batch)
+        from .stream import Stream  # which reads this file
+
+        return Stream(self, batch)
 
     def to_arrays(self) -> dict[str, Array]:
         """Everything as arrays by name, for a file; docs/arithmetic.md, section 10."""
@@ -179,56 +184,3 @@ def described(arrays: Mapping[str, Array]) -> Description:
     for each in d.layers:
         prove(each.program)  # its names are those of arrays
     return d
-
-
-class QuantizedStream:
-    """s = q.stream(batch=1); y = s.step(x): the integer model one step at a time, as a device runs it; the calls are Stream's."""
-
-    def __init__(self, q: QuantizedModel, batch: int = 1) -> None:
-        self.q, self.batch = q, batch_size(batch)
-        self._lengths = {BATCH: self.batch, FEATURE: q.model.outputs}
-        self._axes = [a for a in q.output.axes if a != TIME]
-        self._shape = (self.batch,) + (q.model.inputs,) * (FEATURE in q.input.axes)
-        self.reset()
-
-    def step(self, x: Any, out: Array | None = None) -> Array:
-        """The next step's input (batch, features), or (batch,) of a single feature, to that step's output (batch, features), float32.
-
-        With a batch of 1 its axis may be missing, from x and then from the result.
-        `out`: a float32 array of the result's shape to write into.
-        TypeError: what is no array of numbers, `out` of another dtype; ValueError: wrong shapes, NaN, a read-only `out`.  Neither changes
-        the state.
-        """
-        a = step_input(x, self._shape)
-        shape = tuple(self._lengths[n] for n in self._axes if n != BATCH or a.ndim == len(self._shape))
-        out = step_output(out, shape, np.dtype(np.float32))
-        rows = self.q.quantize_input(a.reshape(self.batch, self.q.model.inputs))
-        y = self.q.dequantize_rows(self.q.core.run(rows[None], self._states)[0])
-        out[...] = (y.T if self._axes[0] == FEATURE else y).reshape(shape)
-        return out
-
-    def reset(self) -> None:
-        """Back to the state that a sequence begins with."""
-        self._states = self.q.core.start(self.batch)
-
-    @property
-    def state(self) -> dict[str, Array]:
-        """Copies of all states by layer and name, "0.h": (batch, n) int16 each; assign such a mapping to go on from there."""
-        return {name: a.copy() for name, a, _ in self._named()}
-
-    @state.setter
-    def state(self, state: Mapping[str, Array]) -> None:
-        """TypeError: no mapping, no integers.  ValueError: other names, shapes, or values than the state can have."""
-        own = {name: (a, v) for name, a, v in self._named()}
-        new = new_states(state, {name: a for name, (a, _) in own.items()}, "whole")
-        for name, value in new.items():
-            v = own[name][1]
-            if not v.lo <= value.min() <= value.max() <= v.hi:
-                raise ValueError(f"state {name}: values in [{v.lo}, {v.hi}] wanted, got {value.min()} to {value.max()}")
-        for name, value in new.items():
-            own[name][0][...] = value
-
-    def _named(self) -> Iterator[tuple[str, Array, Vector]]:
-        """Each state's name, its values where they live now, what they may be."""
-        for k, (layer, states) in enumerate(zip(self.q.model.layers, self._states, strict=True)):
-            yield from ((f"{k}.{name}", a, layer.program.vectors[name]) for name, a in states.items() if name in layer.program.read_states)

@@ -60,6 +60,11 @@ class CoreLayer:
         self.sizes = {s: sizes[s] for s in self.states}
         self._core = _core.Integer(code, arrays, table().astype(np.int32), sizes[x], sizes[p.output], [sizes[s] for s in self.states])
 
+    @property
+    def lent(self) -> Any:
+        """For callers of the core's C functions: a capsule of gatecell_integer, whose states are `states` in this order."""
+        return self._core.lent
+
     def start(self, batch: int) -> dict[str, Array]:
         """Zero states, {name: (B, N)} int16."""
         return {s: np.zeros((batch, n), np.int16) for s, n in self.sizes.items()}

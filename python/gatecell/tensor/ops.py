@@ -88,17 +88,20 @@ def _sign(a: Array) -> Array:
 
 
 def sigmoid(a: Array) -> Array:
-    return np.asarray(1 / (1 + np.exp(-a)))
+    y: Array = 1 / (1 + np.exp(-a))
+    return y
 
 
 def _softmax(a: Array, dim: int) -> Array:
     e = np.exp(a - a.max(axis=dim, keepdims=True))
-    return np.asarray(e / e.sum(axis=dim, keepdims=True))
+    y: Array = e / e.sum(axis=dim, keepdims=True)
+    return y
 
 
 def _log_softmax(a: Array, dim: int) -> Array:
     d = a - a.max(axis=dim, keepdims=True)
-    return np.asarray(d - np.log(np.exp(d).sum(axis=dim, keepdims=True)))
+    y: Array = d - np.log(np.exp(d).sum(axis=dim, keepdims=True))
+    return y
 
 
 def _pow_exponent(g: Array, y: Array, a: Array, b: Array) -> Array:
