@@ -120,7 +120,7 @@ A model on `batch` independent sequences, a step of each at a time: y = s.step(x
         cdef int turn
         self.batch, self.threads = batch_size(batch), get_num_threads()
         self.model = model if isinstance(model, (StepGraph, QuantizedModel)) else trace(model)
-        made = integer_calls(self.model, batch) if isinstance(self.model, QuantizedModel) else GraphCalls(self.model, batch).calls
+        made = integer_calls(self.model, self.batch) if isinstance(self.model, QuantizedModel) else GraphCalls(self.model, self.batch).calls
         self.calls, self.dtype, self.result_dtype = made, made.x.dtype, made.y[0].dtype
         self.inputs, self.outputs = made.x.shape[1], made.y[0].shape[1]
 
