@@ -10,7 +10,6 @@
 #include <array>
 #include <cstdlib>
 #include <cstring>
-#include <deque>
 #include <memory>
 #include <new>
 #include <optional>
@@ -19,6 +18,7 @@
 #include <tuple>
 #include <vector>
 
+#include "blocks.hpp"
 #include "gatecell/gatecell.h"
 
 namespace py = pybind11;
@@ -226,43 +226,6 @@ struct Integer {
   }
 };
 
-// Large blocks are kept for the next array of about their size: the kernel would hand out fresh pages, and filling in those
-// costs a training step a quarter of its time.  At most `LIMIT` bytes wait here, the oldest leave first.  The GIL guards it.
-class Blocks {
- public:
-  static constexpr size_t LARGE = size_t{1} << 18, LIMIT = size_t{1} << 28;
-
-  void *take(size_t bytes, size_t &size) {
-    for (auto b = waiting_.rbegin(); b != waiting_.rend(); ++b)
-      if (b->size >= bytes && b->size - bytes <= bytes / 8) {
-        void *data = b->data;
-        size = b->size;
-        total_ -= size;
-        waiting_.erase(std::next(b).base());
-        return data;
-      }
-    size = (bytes + 4095) / 4096 * 4096;
-    return std::aligned_alloc(64, size);
-  }
-  void give(void *data, size_t size) {
-    waiting_.push_back({data, size});
-    total_ += size;
-    while (total_ > LIMIT) {
-      std::free(waiting_.front().data);
-      total_ -= waiting_.front().size;
-      waiting_.pop_front();
-    }
-  }
-
- private:
-  struct Block {
-    void *data;
-    size_t size;
-  };
-  std::deque<Block> waiting_;
-  size_t total_ = 0;
-};
-
 Blocks &blocks() {
   static auto *all = new Blocks;  // arrays may outlive every static
   return *all;
@@ -279,15 +242,14 @@ py::array empty(const std::vector<py::ssize_t> &shape, const py::dtype &dtype) {
     if (!data) throw std::bad_alloc();
     return py::array(dtype, shape, data, py::capsule(data, std::free));
   }
-  size_t size = 0;
-  void *data = blocks().take(bytes, size);
-  if (!data) throw std::bad_alloc();
-  auto *owned = new std::pair<void *, size_t>(data, size);
-  return py::array(dtype, shape, data, py::capsule(owned, [](void *p) {
-                     auto *block = static_cast<std::pair<void *, size_t> *>(p);
-                     blocks().give(block->first, block->second);
-                     delete block;
-                   }));
+  auto *block = new Blocks::Block(blocks().take(bytes));
+  const py::capsule owner(block, [](void *p) {
+    auto *own = static_cast<Blocks::Block *>(p);
+    if (own->data) blocks().give(*own);
+    delete own;
+  });
+  if (!block->data) throw std::bad_alloc();
+  return py::array(dtype, shape, block->data, owner);
 }
 
 // Zeros in a (T, B, N) beyond each row's length.
@@ -350,6 +312,15 @@ PYBIND11_MODULE(_core, m) {
   m.def("philox", &philox, py::arg("counter"), py::arg("key"));
   m.def("mask", &mask, py::arg("shape"), py::arg("dtype"), py::arg("key"), py::arg("step"), py::arg("samples"), py::arg("below"),
         py::arg("kept"), py::arg("threads"));
+  // Bytes of large arrays: in use, the most at once since the last call that asked to forget it, waiting for the next array.
+  m.def(
+      "memory",
+      [](bool forget) {
+        const auto now = std::make_tuple(blocks().used(), blocks().most(), blocks().idle());
+        if (forget) blocks().forget_most();
+        return now;
+      },
+      py::arg("forget") = false);
   m.def("function", &function, py::arg("name"), py::arg("x"));
   m.def("outer", &outer, py::arg("T"), py::arg("B"), py::arg("gradients"), py::arg("N"), py::arg("argument"), py::arg("M"), py::arg("out"),
         py::arg("sums"), py::arg("threads"), py::arg("lengths") = py::none(), py::arg("late") = false);

@@ -74,7 +74,9 @@ gatecell_status gatecell_layer_run_lengths(const gatecell_layer *layer, int64_t 
                                            const int64_t *lengths, int32_t late, int32_t threads);
 
 /* Weight gradients: out[g][n * row + m] += sum over t, b of gradient[g][t, b, n] * argument[t, b, m], and
- * sums[g][n] += sum over t, b of gradient[g][t, b, n] where sums and sums[g] are not NULL; `lengths`, `late` as above. */
+ * sums[g][n] += sum over t, b of gradient[g][t, b, n] where sums and sums[g] are not NULL; `lengths`, `late` as above.
+ * A sum goes on from what its place holds: calls over one part after the other give the bits of one over all, if all but the last have a
+ * multiple of 32 steps of rows. */
 gatecell_status gatecell_outer(gatecell_type type, int64_t T, int64_t B, int64_t gates, const gatecell_array *gradient, int64_t N,
                                const gatecell_array *argument, int64_t M, void *const *out, int64_t row, void *const *sums,
                                const int64_t *lengths, int32_t late, int32_t threads);

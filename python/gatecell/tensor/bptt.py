@@ -5,17 +5,22 @@ Letters: T time, B batch, N units of an axis.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 
 import gatecell._core as _core
 
 from ..algebra.loops import Plan
-from .engine import PAD, Array, Layer, Placed, Prepared, over, padded
-from .weight_sums import WeightSums
+from .engine import PAD, Array, Kernel, Layer, Placed, Prepared, over, padded
+from .weight_sums import CHAIN, WeightSums
 
+Part: TypeAlias = tuple[int, int]
+"""Steps [begin, end) in time's own order."""
+Grads: TypeAlias = Mapping[str, "Array | None"]
 JOINED = 1024
 """Rows that make a long batch: more would not be faster, and the core's scratch grows with them."""
 
@@ -34,14 +39,42 @@ class Saved:
     lengths: Array | None = None
     """(B,) of int64: row b has so many steps, and nothing beyond them means anything."""
 
-    def backward(self, x: Array, dy: Array | None, dlast: Mapping[str, Array | None], want_x: bool = True) -> dict[str, Array]:
+    def backward(self, x: Array, dy: Array | None, dlast: Grads, want_x: bool = True) -> dict[str, Array]:
         """BPTT.  dy (T, B, N): gradient of the output; dlast {state: (B, N)}: of the last states (None: zero).
 
         Returns gradients by name: every weight, "x" (T, B, I) if wanted, and each start state.  What was saved is used up.
         """
-        sums, dx = WeightSums(self.layer), new_dx(self.layer, self.steps, self.rows) if want_x else None
-        starts = walk_back(self, x, dy, dlast, sums, dx)
-        return gradients(sums, starts, dx)
+        T, B, k = self.steps, self.rows, self.layer.kernel
+        rows = max(1024, 2**18 // max(a.shape[2] for a in self.states.values()))
+        more = _fresh(k) or (dy is not None and not _fits(dy))  # arrays beside those that were saved: they need not be long
+        return back_in_parts(
+            self.layer, parts(T, B, -(-rows // B) if more and T * B >= 2 * rows else T, self.reverse), self.part, x, dy, dlast, want_x
+        )
+
+    def part(self, part: Part) -> Saved:
+        """What was saved of some steps."""
+        begin, end = part
+        states = {s: a[begin : end + 1] for s, a in self.states.items()}
+        keep = {name: a[begin:end] for name, a in self.keep.items()}
+        return Saved(self.layer, end - begin, self.rows, self.reverse, states, keep, lengths_of(self.lengths, part))
+
+
+def parts(T: int, B: int, most: int, reverse: bool) -> list[Part]:
+    """T steps in parts of `most`, or as few more as make a multiple of CHAIN rows, in the order in which they run.
+
+    What is left over runs first: weights are summed from the last step to the first.
+    """
+    whole = CHAIN // math.gcd(B, CHAIN)
+    size = -(-most // whole) * whole
+    ran = [(max(0, end - size), end) for end in range(T, 0, -size)][::-1]
+    return [(T - end, T - begin) for begin, end in ran] if reverse else ran
+
+
+def lengths_of(lengths: Array | None, part: Part) -> Array | None:
+    """How many of a part's steps each row has, (B,); None: all of them."""
+    begin, end = part
+    own = None if lengths is None else np.clip(lengths - begin, 0, end - begin)
+    return None if own is None or (own == end - begin).all() else own
 
 
 def _padded_copy(layer: Layer, a: Array, slots: int) -> Array:
@@ -114,23 +147,22 @@ def forward(
     return output, last, Saved(layer, T, B, reverse, states, keep, lengths)
 
 
-def new_dx(layer: Layer, T: int, B: int) -> Array:
-    return layer.empty(T, B, padded(layer.units(layer.cell.program.x.axis)))
-
-
-def gradients(sums: WeightSums, starts: Mapping[str, Array], dx: Array | None) -> dict[str, Array]:
-    """By name, what one walk back over all steps left, or several over parts of them."""
-    x = {} if dx is None else {"x": dx[:, :, : sums.layer.units(sums.layer.cell.program.x.axis)]}
-    return sums.result() | dict(starts) | x
-
-
-def walk_back(
-    saved: Saved, x: Array, dy: Array | None, dlast: Mapping[str, Array | None], sums: WeightSums, dx: Array | None
+def back_in_parts(
+    layer: Layer, ran: Sequence[Part], saved: Callable[[Part], Saved], x: Array, dy: Array | None, dlast: Grads, want_x: bool
 ) -> dict[str, Array]:
-    """BPTT over the steps that were saved, all of a sequence or some: adds to `sums` and writes dx (T, B, padded I).
+    """As Saved.backward, one part after the other, the last that ran first; `saved` gives what the way back over a part uses up."""
+    axis = layer.cell.program.x.axis
+    sums, dx = WeightSums(layer), layer.empty(*x.shape[:2], padded(layer.units(axis))) if want_x else None
+    starts: dict[str, Array] = {}
+    for part in reversed(ran):
+        time = slice(*part)
+        dy_here, dx_here = (None if a is None else a[time] for a in (dy, dx))
+        starts = _walk_back(saved(part), x[time], dy_here, starts or dlast, sums, dx_here)
+    return sums.result() | starts | ({} if dx is None else {"x": dx[:, :, : layer.units(axis)]})
 
-    Returns the gradient of each start state (B, N): the `dlast` of the steps before.
-    """
+
+def _walk_back(saved: Saved, x: Array, dy: Array | None, dlast: Grads, sums: WeightSums, dx: Array | None) -> dict[str, Array]:
+    """BPTT over the steps that were saved: adds to `sums`, writes dx (T, B, padded I), returns each start state's gradient (B, N)."""
     layer, T, B = saved.layer, saved.steps, saved.rows
     k, cell = layer.kernel, layer.cell
     first = cell.states[0]
@@ -155,18 +187,9 @@ def walk_back(
         zero[:] = 0
         arrays["dy"] = Placed(zero, 0, 0, padded(n_first))
     else:
-        whole = (
-            dy.flags.aligned
-            and n_first % PAD == 0
-            and dy.strides[2] == dy.itemsize
-            and all(s % dy.itemsize == 0 and s >= 0 for s in dy.strides)
-        )
-        arrays["dy"] = turn(over(dy if whole else _padded_copy(layer, dy, T)))
-    for name, info in k.back.plan.arrays.items():
-        if name in k.plans.reuse:
-            arrays[name] = arrays[k.plans.reuse[name]]
-        elif name.startswith(("cross", "arg")):
-            arrays[name] = turn(over(layer.empty(T, B, padded(layer.units(info.axis)))))
+        arrays["dy"] = turn(over(dy if _fits(dy) else _padded_copy(layer, dy, T)))
+    arrays |= {name: arrays[keep] for name, keep in k.plans.reuse.items()}
+    arrays |= {name: turn(over(layer.empty(T, B, padded(layer.units(axis))))) for name, axis in _fresh(k).items()}
     layer.run(k.back, T, B, arrays, saved.lengths)
     sums.add(T, B, arrays, saved.lengths)
     if dx is not None:
@@ -178,6 +201,18 @@ def walk_back(
             arrays["dx"] = turn(over(dx))
             _run_dx(layer, k.dx, T, B, arrays, saved.lengths)
     return {s: c[0, :, : layer.units(cell.axis(s))].copy() for s, c in carries.items()}
+
+
+def _fits(dy: Array) -> bool:
+    """Whether the core can read it where it lies: rows of whole vectors."""
+    whole = dy.shape[2] % PAD == 0 and dy.strides[2] == dy.itemsize and dy.flags.aligned
+    return whole and all(s % dy.itemsize == 0 and s >= 0 for s in dy.strides)
+
+
+def _fresh(k: Kernel) -> dict[str, str]:
+    """The arrays over time that the way back writes elsewhere than in the place of kept values, with their axes."""
+    written = {name: info.axis for name, info in k.back.plan.arrays.items() if name.startswith(("cross", "arg"))}
+    return {name: axis for name, axis in written.items() if name not in k.plans.reuse}
 
 
 def _run_dx(layer: Layer, dx: Prepared, T: int, B: int, arrays: Mapping[str, Placed], lengths: Array | None) -> None:
