@@ -107,15 +107,14 @@ def stepping() -> ModuleType:
 def steps_without_python(case: Case) -> Rival:
     """The case's T steps in one call of compiled code without the GIL: seconds of a step as other compiled code sees it."""
     stream = gatecell.Stream(model(case))
-    (recurrence,) = stream.recurrences.values()
     x, y = case.x[:, 0], np.empty((case.shape.T, case.shape.H), np.float32)
 
     def result() -> Arrays:
         stream.reset()
-        stepping().run(recurrence, x, y)
+        stepping().run(stream, x, y)
         return {"y": y[-1:].copy()}
 
     with ExitStack() as first:  # compiled before anything is timed
         first.enter_context(threads(1))
         result()
-    return Rival(lambda: stepping().run(recurrence, x, y), result, lambda: threads(1), steps=case.shape.T)
+    return Rival(lambda: stepping().run(stream, x, y), result, lambda: threads(1), steps=case.shape.T)

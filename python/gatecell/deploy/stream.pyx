@@ -40,7 +40,7 @@ KINDS = {"layer": LAYER, "integer": INTEGER, "loop": LOOP, "copy": COPY, "lookup
 LONG = 50_000
 """Multiply-adds of a step from which on the GIL is released: about a microsecond, of which that costs 60 ns."""
 HEADER = struct.Struct("<8sIIQ16s")
-"""Of `state`: MAGIC, STATE_VERSION, rows of the batch, bytes that follow, the model's identity.  Then the states (B, N) in order, little-endian."""
+"""Of `state`: MAGIC, STATE_VERSION, rows of the batch, bytes that follow, the model's identity.  The states follow, little-endian."""
 MAGIC, STATE_VERSION = b"gatecell", 1
 
 
@@ -106,10 +106,10 @@ cdef class Stream:
 A model on `batch` independent sequences, a step of each at a time: y = s.step(x).
 
     model: a Module whose forward maps a sequence to an output per step, or to one from the last step (then `step` gives, at every step,
-    what forward would give if the sequence ended there); or a quantised model, computed in integers.  Its weights are copied: later training
-    does not change the stream.  The outputs are those of a whole sequence, bit for bit.
-    A step with `out` allocates nothing; one that raises leaves the state as it was.  One thread at a time: a step of another that begins while
-    one is under way is refused, or waits for it.  From Cython without the GIL: `advance`, see stream.pxd.
+    what forward would give if the sequence ended there); or a quantised model, computed in integers.  Its weights are copied: later
+    training does not change the stream.  The outputs are those of a whole sequence, bit for bit.
+    A step with `out` allocates nothing; one that raises leaves the state as it was.  One thread at a time: another's step waits for the one
+    that is under way, or is refused.  From Cython without the GIL: `advance`, see stream.pxd.
     batch, inputs, outputs: B, I, O.  dtype, result_dtype: of x and of the result.  model: a StepGraph or QuantizedModel.
     TypeError, ValueError: no model, batch below 1.  Unsupported: a model that cannot run step by step, and why.
     """
@@ -245,7 +245,8 @@ A model on `batch` independent sequences, a step of each at a time: y = s.step(x
             raise TypeError(f"state: bytes wanted, got {type(state).__name__}; `states` takes arrays by name")
         data, own = bytes(state), slots(self)
         if len(data) < HEADER.size or not data.startswith(MAGIC):
-            raise ValueError(f"state: {HEADER.size} bytes or more that begin with {MAGIC!r} wanted, got {len(data)} that begin with {data[:8]!r}")
+            wanted = f"{HEADER.size} bytes or more that begin with {MAGIC!r} wanted"
+            raise ValueError(f"state: {wanted}, got {len(data)} that begin with {data[:8]!r}")
         _, version, batch, size, identity = HEADER.unpack_from(data)
         total = sum([a.nbytes for a in own.values()])
         for what, wanted, got in (("version", STATE_VERSION, version), ("model", self.calls.identity.hex(), identity.hex()),
@@ -262,7 +263,8 @@ A model on `batch` independent sequences, a step of each at a time: y = s.step(x
     def states(self):
         """Copies of all states by name, (B, N) each; assign such a mapping to go on from there, whatever it was made with.
 
-        TypeError: no mapping, no numbers (of a model in integers, no integers).  ValueError: other names, shapes, integers that no step gives.
+        TypeError: no mapping, no numbers (of a model in integers: no integers).  ValueError: other names or shapes, integers that no step
+        gives.
         """
         return {name: a.copy() for name, a in slots(self).items()}
 

@@ -6,7 +6,7 @@ from cpython.buffer cimport PyBUF_FORMAT, PyBUF_STRIDES, PyBuffer_Release, PyObj
 
 from gatecell.deploy.stream_machine cimport Place
 
-# What arrays of the input or the output look like: `rows` rows of n values; axes (rows,) where n is 1 and has no axis, (rows, n), or `turned`.
+# What arrays of the input or the output look like: `rows` rows of n values; axes (rows, n), (n, rows) if `turned`, or (rows,).
 cdef struct Face:
     Py_ssize_t rows, n
     int axes, type, size  # NumPy's number of the type; bytes of a value

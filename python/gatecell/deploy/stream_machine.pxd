@@ -21,7 +21,8 @@ cdef extern from "gatecell/gatecell.h" nogil:
     ctypedef struct gatecell_functions:
         int32_t version
         gatecell_status (*layer_run)(const gatecell_layer *, int64_t, int64_t, const gatecell_array *, int32_t) noexcept nogil
-        gatecell_status (*integer_run)(const gatecell_integer *, int64_t, int64_t, const int16_t *, int16_t **, int16_t *, int32_t) noexcept nogil
+        gatecell_status (*integer_run)(const gatecell_integer *, int64_t, int64_t, const int16_t *, int16_t *const *, int16_t *,
+                                       int32_t) noexcept nogil
         const char *(*message)() noexcept nogil
     const char *GATECELL_FUNCTIONS
     int GATECELL_FUNCTIONS_VERSION
@@ -115,9 +116,10 @@ cdef inline int64_t greatest(const Real *v, cnp.npy_intp n) noexcept nogil:
 cdef inline void argmax(const Call *c, Py_ssize_t rows) noexcept nogil:
     cdef Py_ssize_t r
     cdef char *v
+    cdef int64_t *to
     for r in range(rows):
-        v = c.on[0].at + r * c.on[0].row
-        (<int64_t *> (c.on[1].at + r * c.on[1].row))[0] = greatest(<float *> v, c.on[0].n) if c.size == 4 else greatest(<double *> v, c.on[0].n)
+        v, to = c.on[0].at + r * c.on[0].row, <int64_t *> (c.on[1].at + r * c.on[1].row)
+        to[0] = greatest(<float *> v, c.on[0].n) if c.size == 4 else greatest(<double *> v, c.on[0].n)
 
 
 # docs/arithmetic.md, section 3: all in float32, no operation contracted.  False: a NaN.
