@@ -25,6 +25,7 @@ namespace gatecell {
 namespace {
 
 #include "vector.inl"
+#include "functions.inl"
 
 INLINE constexpr int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 INLINE constexpr int64_t greatest(int64_t a, int64_t b) { return a > b ? a : b; }

@@ -1,7 +1,7 @@
-"""Coefficients of least relative error, fitted here: the core's 2^f and e^r - 1, float C's 2^f and tanh.
+"""Coefficients of least relative error, fitted here: the core's exponentials and logarithm, float C's 2^f and tanh.
 
 In decimal arithmetic, so that no machine's libm or LAPACK has a say: `python -m gatecell.emit` writes the same digits everywhere.
-Not here: the functions that use them (cpp/src/vector.inl, c_float.py).  Arrays hold Decimals (dtype object).
+Not here: the functions that use them (cpp/src/functions.inl, c_float.py).  Arrays hold Decimals (dtype object).
 """
 
 from __future__ import annotations
@@ -107,12 +107,33 @@ def exp2() -> tuple[Array, Decimal]:
     return c, max(abs(value(c, t) / y - 1))
 
 
-def expm1() -> tuple[Array, Decimal]:
-    """e^r - 1 for |r| <= ln(2) / 2 is r + r^2 P(r), with P of degree 4."""
-    r = points(-0.5, 0.5) * Decimal(2).ln()
-    y = exp(r) - 1
-    c = rounded(fit((y - r) / r**2, r**2 / abs(y), r, 4)[0])
-    return c, max(abs((r + r**2 * value(c, r)) / y - 1))
+def exp1() -> tuple[Array, Decimal]:
+    """e^r for |r| <= ln(2) / 16 is 1 + r + r^2 P(r), with P of degree 1.
+
+    P's slope is a little less than the best: then e^r rises 2e-8 too little from one end to the other, which is what
+    the rounded powers of two of its neighbours may be out of order by.
+    """
+    r = points(-0.5, 0.5) * Decimal(2).ln() / 8
+    y = exp(r)
+    c = fit((y - 1 - r) / r**2, r**2 / y, r, 1)[0]
+    c = rounded([c[0], c[1] - Decimal("1.5e-4")])
+    return c, max(abs((1 + r + r**2 * value(c, r)) / y - 1))
+
+
+def expm1_of_twice() -> tuple[Array, Decimal]:
+    """(e^(-2 r) - 1) / 2 for |r| <= ln(2) / 4 is r^2 P(r) - r, with P of degree 4."""
+    r = points(-0.5, 0.5) * Decimal(2).ln() / 2
+    y = (exp(-2 * r) - 1) / 2
+    c = rounded(fit((y + r) / r**2, r**2 / abs(y), r, 4)[0])
+    return c, max(abs((r**2 * value(c, r) - r) / y - 1))
+
+
+def artanh() -> tuple[Array, Decimal]:
+    """artanh(s) / s for 0 <= s <= 1/3 is P(s^2), with P of degree 5 and P(0) = 1."""
+    s = points(0, 1 / 3)
+    t, y = s * s, np.array([((1 + v) / (1 - v)).ln() for v in s]) / (2 * s)
+    c = rounded([Decimal(1), *fit((y - 1) / t, t / y, t, 4)[0]])
+    return c, max(abs(value(c, t) / y - 1))
 
 
 def tanh() -> tuple[Array, Array, Decimal]:
@@ -127,6 +148,11 @@ def tanh() -> tuple[Array, Array, Decimal]:
     return p, q, max(abs(x * value(p, t) / value(q, t) / y - 1))
 
 
+def eighths() -> list[int]:
+    """The bits of 2^(j/8) in float32, less the j that a number of eighths brings along as the mantissa's first three."""
+    return [int(np.float32(float(Decimal(2) ** (Decimal(j) / 8))).view(np.uint32)) - (j << 20) for j in range(8)]
+
+
 def spelled(c: Array, suffix: str) -> str:
     return ", ".join(f"{float(v):#.9g}{suffix}" for v in c)
 
@@ -134,13 +160,18 @@ def spelled(c: Array, suffix: str) -> str:
 def files() -> dict[str, str]:
     """Path in the source tree -> text."""
     with localcontext(prec=DIGITS):
-        (two, two_error), (one, one_error), (p, q, error) = exp2(), expm1(), tanh()
+        (two, two_error), (p, q, error) = exp2(), tanh()
+        (one, one_error), (twice, twice_error), (log, log_error), table = exp1(), expm1_of_twice(), artanh(), eighths()
     core = f"""// {HEAD}
 // {NOTE}
-// 2^f for |f| <= 1/2: {two_error:.2g}
-constexpr float EXP2[] = {{{spelled(two, "f")}}};
-// (e^r - 1 - r) / r^2 for |r| <= ln(2) / 2, for e^r - 1: {one_error:.2g}
-constexpr float EXPM1[] = {{{spelled(one, "f")}}};
+// (e^r - 1 - r) / r^2 for |r| <= ln(2) / 16, for e^r: {one_error:.2g}
+constexpr float EXP[] = {{{spelled(one, "f")}}};
+// (e^(-2 r) - 1 + 2 r) / (2 r^2) for |r| <= ln(2) / 4, for e^(-2 r) - 1: {twice_error:.2g}
+constexpr float EXPM1_OF_TWICE[] = {{{spelled(twice, "f")}}};
+// artanh(s) / s for 0 <= s <= 1/3, by powers of s^2: {log_error:.2g}
+constexpr float ARTANH[] = {{{spelled(log, "f")}}};
+// The bits of 2^(j/8), less j << 20.
+alignas(32) constexpr uint32_t EIGHTHS[] = {{{", ".join(f"{v:#x}" for v in table)}}};
 """
     c = f'''"""{HEAD}
 
