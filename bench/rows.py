@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from shapes import Shape
 
 SHARED = 0.5e6
-"""FLOPs of a layer's step from which two threads have to be worth their while."""
+"""FLOPs of a layer's step from which two threads have to be worth their while; four times so many in integers, which are faster."""
 FASTER, NOT_SLOWER = 1.85, 0.97
 """Goals over one thread: where there is so much to share, and where there is not ("never slower", to what a turn's noise lets one see)."""
 ONE_CORE = {"peak", "time", "cache", "call", "one layer"}
@@ -30,7 +30,7 @@ class Row:
     def goals_on(self, threads: int) -> dict[str, float]:
         if threads == 1 or self.shape is None:
             return self.goals
-        shared = self.mode in SEQUENCES and self.shape.step_flops() >= SHARED
+        shared = self.mode in SEQUENCES and self.shape.step_flops() >= SHARED * (4 if self.mode.startswith("int8") else 1)
         kept = {name: bound for name, bound in self.goals.items() if name not in ONE_CORE}
         return kept | {"one thread": FASTER if shared else NOT_SLOWER}
 
@@ -55,7 +55,7 @@ LSTM_100, GRU_100, RNN_100 = (network(kind, 7, 100, 20, 50) for kind in ("LSTM",
 LSTM_ONE, GRU_ONE, LSTM_STACK = network("LSTM", 1, 64, 1, 100), network("GRU", 40, 128, 1, 100), network("LSTM", 64, 256, 1, 100, L=2)
 LSTM_STEP, GRU_STEP = network("LSTM", 40, 128, 1, 1), network("GRU", 40, 128, 1, 1)
 
-SEQUENCES = ("forward", "training", "training with dx", "lengths, forward", "lengths, training")
+SEQUENCES = ("forward", "training", "training with dx", "lengths, forward", "lengths, training", "int8, forward")
 
 FORWARD = [
     Row("forward", LSTM_256, {"peak": 0.92, "torch": 1.05}, quick=True),
@@ -126,6 +126,17 @@ STEPS = [
     Row("steps in compiled code", LSTM_STEP, threads=(1,)),
     Row("steps in compiled code", GRU_STEP, threads=(1,)),
 ]
+INTEGERS = [
+    Row("int8, forward", LSTM_256, {"float": 3.1, "torch": 3.0}),
+    Row("int8, forward", GRU_256, {"float": 3.1, "torch": 3.0}),
+    Row("int8, forward", LSTM_STACK, {"float": 3.2}),
+    Row("int8, step from Python", replace(LSTM_STACK, T=1), {"float": 5.5}, threads=(1,)),
+    Row("int8, step from Python", LSTM_STEP, {"time": 0.8e-6}, threads=(1,)),
+    Row("int8, steps in compiled code", network("LSTM", 1, 64, 1, 1), {"time": 95e-9}, threads=(1,)),
+    Row("int8, steps in compiled code", GRU_STEP, {"time": 0.45e-6}, threads=(1,)),
+    Row("int8, steps in compiled code", network("GRU", 384, 384, 1, 1), {"time": 5.5e-6}, threads=(1,)),
+    Row("int8, block-sparse steps in compiled code", network("GRU", 384, 384, 1, 1), {"time": 2.2e-6}, threads=(1,)),
+]
 MEMORY_SHAPE = network("LSTM", 64, 256, 32, 200)
 MEMORY = [
     Row("memory", MEMORY_SHAPE, {"floats": 6.0}, quick=True, threads=(1,)),
@@ -155,9 +166,12 @@ QUOTED = {
     ("steps in compiled code", network("GRU", 1, 32, 1, 1)): {"RTNeural": 74e-9},
     ("steps in compiled code", network("GRU", 1, 64, 1, 1)): {"RTNeural": 262e-9},
     ("steps in compiled code", GRU_STEP): {"RTNeural": 2082e-9},
+    ("int8, steps in compiled code", GRU_STEP): {"RNNoise": 0.64e-6},
+    ("int8, steps in compiled code", network("GRU", 384, 384, 1, 1)): {"RNNoise": 7.2e-6},
+    ("int8, block-sparse steps in compiled code", network("GRU", 384, 384, 1, 1)): {"RNNoise": 2.8e-6},
 }
 """Seconds of peers that no package registry has, so that no run measures them: RTNeural (head of its repository, C++ with xsimd, sizes
-fixed at compile time), timed once by hand on one core of a Zen 5 with AVX-512."""
+fixed at compile time) and RNNoise's int8 GRU (C, its AVX2 build, its fastest), timed once by hand on one core of a Zen 5 with AVX-512."""
 
 
 @dataclass(frozen=True)
@@ -177,6 +191,7 @@ GROUPS = (
     Group("One sequence at a time", SINGLES, ("time", "cache", "torch", "onnxruntime", "one thread")),
     Group("Sequences of different lengths, uniform over 1 to T", LENGTHS, ("peak", "dense", "torch", "one thread")),
     Group("One step, the state carried along", STEPS, ("time", "call", "cache", "torch", "onnxruntime", "one thread")),
+    Group("In integers, 8 bits", INTEGERS, ("time", "float", "torch", "one thread")),
     Group("Memory of training", MEMORY, ("floats", "plain")),
     Group("The package", PACKAGE, ("time", "bytes")),
     Group("For the plot", ROOF),

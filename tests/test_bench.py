@@ -7,6 +7,7 @@ import json
 import math
 import subprocess
 import sys
+import types
 from dataclasses import replace
 
 import numpy as np
@@ -64,6 +65,15 @@ def test_every_library_computes_the_same_and_is_timed(mode, kind, threads, monke
     assert 0 < found.distances["gatecell"] < work.GRADIENT and found.distances["torch"] == 0
     assert ("one thread" in found.times) == (threads > 1 and mode != "steps in compiled code")
     assert measures.MEASURES["peak"].of(found, Results({}, {}, {}, {}), None) > 0
+
+
+def test_rows_in_integers_come_from_a_file_of_their_own(monkeypatch):
+    row, given = Row("int8, forward", tiny("forward", "LSTM")), work.Work({"float": Rival(lambda: None)}, judge="float", flops=2.0)
+    monkeypatch.setitem(sys.modules, "integers", None)
+    assert run.measure(row, 1, **ONCE).missing == "bench/integers.py is not there"
+    monkeypatch.setitem(sys.modules, "integers", types.SimpleNamespace(MODES={"int8, forward": lambda shape, threads: given}))
+    assert run.measure(row, 1, **ONCE).flops == 2.0
+    assert "does not know" in run.measure(Row("int8, step from Python", row.shape), 1, **ONCE).missing
 
 
 @pytest.mark.parametrize("shape", [Shape("LSTM", 3, 5, 3, 4, 6), Shape("GRU", 3, 5, 2, 4, 6, 2), Shape("RNN", 2, 17, 1, 1, 9, 2)])
