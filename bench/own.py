@@ -7,7 +7,7 @@ import sys
 import sysconfig
 import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -108,9 +108,11 @@ def steps_without_python(case: Case) -> Rival:
     """The case's T steps in one call of compiled code without the GIL: seconds of a step as other compiled code sees it."""
     stream = gatecell.Stream(model(case))
     x, y = case.x[:, 0], np.empty((case.shape.T, case.shape.H), np.float32)
+    run = stepping().run
 
     def result() -> Arrays:
         stream.reset()
+<<<<<<< HEAD
         stepping().run(stream, x, y)
         return {"y": y[-1:].copy()}
 
@@ -118,3 +120,13 @@ def steps_without_python(case: Case) -> Rival:
         first.enter_context(threads(1))
         result()
     return Rival(lambda: stepping().run(stream, x, y), result, lambda: threads(1), steps=case.shape.T)
+=======
+        run(stream, x, y)
+        return {"y": y[-1:].copy()}
+
+    def within() -> AbstractContextManager[None]:
+        stream.threads = 1
+        return threads(1)
+
+    return Rival(lambda: run(stream, x, y), result, within, steps=case.shape.T)
+>>>>>>> ae7e0e5 (bench: steps in compiled code by the stream's own door)
