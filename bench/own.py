@@ -112,15 +112,6 @@ def steps_without_python(case: Case) -> Rival:
 
     def result() -> Arrays:
         stream.reset()
-<<<<<<< HEAD
-        stepping().run(stream, x, y)
-        return {"y": y[-1:].copy()}
-
-    with ExitStack() as first:  # compiled before anything is timed
-        first.enter_context(threads(1))
-        result()
-    return Rival(lambda: stepping().run(stream, x, y), result, lambda: threads(1), steps=case.shape.T)
-=======
         run(stream, x, y)
         return {"y": y[-1:].copy()}
 
@@ -129,4 +120,3 @@ def steps_without_python(case: Case) -> Rival:
         return threads(1)
 
     return Rival(lambda: run(stream, x, y), result, within, steps=case.shape.T)
->>>>>>> ae7e0e5 (bench: steps in compiled code by the stream's own door)

@@ -1,19 +1,11 @@
-<<<<<<< HEAD
-# Steps of a stream in sequence, without the GIL: what a user's compiled loop would be.  Compiled by own.py; letters T, I, H as there.
-=======
 # cython: boundscheck=False, wraparound=False
 # Steps of a stream in sequence, without the GIL: what a user's compiled loop would be.  Compiled by own.py; letters T, I, N.
->>>>>>> ae7e0e5 (bench: steps in compiled code by the stream's own door)
 
 from gatecell.deploy.stream cimport Stream
 
 
 def run(Stream stream, const float[:, ::1] x, float[:, ::1] y):
-<<<<<<< HEAD
-    """x (T, I) -> y (T, H)."""
-=======
     """x (T, I) -> y (T, N) of a stream of one row."""
->>>>>>> ae7e0e5 (bench: steps in compiled code by the stream's own door)
     cdef Py_ssize_t t
     assert stream.batch == 1 and x.shape[0] == y.shape[0] and x.shape[1] == stream.inputs and y.shape[1] == stream.outputs
     with nogil:
