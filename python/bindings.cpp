@@ -20,6 +20,7 @@
 
 #include "blocks.hpp"
 #include "gatecell/gatecell.h"
+#include "unlocked.hpp"
 
 namespace py = pybind11;
 
@@ -127,7 +128,7 @@ struct Layer {
       w.push_back({matrix.data(), bias ? bias->data() : nullptr, matrix.strides(0) / matrix.itemsize()});
     }
     gatecell_layer *l = nullptr;
-    check(gatecell_layer_new(plan->plan.get(), type, sizes.data(), w.data(), rows, interpret, &l));
+    check(unlocked([&] { return gatecell_layer_new(plan->plan.get(), type, sizes.data(), w.data(), rows, interpret, &l); }));
     layer.reset(l);
   }
 
@@ -148,10 +149,7 @@ struct Layer {
            const std::optional<Lengths> &lengths, bool late) const {
     const std::vector<gatecell_array> placed = table(T, B, arrays, extents);
     const int64_t *of = lengths_of(lengths, B);
-    py::gil_scoped_release free;
-    const gatecell_status status = gatecell_layer_run_lengths(layer.get(), T, B, placed.data(), of, late, threads);
-    py::gil_scoped_acquire hold;
-    check(status);
+    check(unlocked([&] { return gatecell_layer_run_lengths(layer.get(), T, B, placed.data(), of, late, threads); }));
   }
 };
 
@@ -180,11 +178,10 @@ void outer(int64_t T, int64_t B, const std::vector<Placed> &gradients, int64_t N
   const bool any = std::any_of(s.begin(), s.end(), [](void *p) { return p != nullptr; });
   const int64_t row = N > 1 ? out[0].strides(0) / out[0].itemsize() : M;
   const int64_t *of = lengths_of(lengths, B);
-  py::gil_scoped_release free;
-  const gatecell_status status = gatecell_outer(type, T, B, static_cast<int64_t>(g.size()), g.data(), N, &a, M, o.data(), row,
-                                                any ? s.data() : nullptr, of, late, threads);
-  py::gil_scoped_acquire hold;
-  check(status);
+  check(unlocked([&] {
+    return gatecell_outer(type, T, B, static_cast<int64_t>(g.size()), g.data(), N, &a, M, o.data(), row, any ? s.data() : nullptr, of, late,
+                          threads);
+  }));
 }
 
 using Halves = py::array_t<int16_t, py::array::c_style>;
@@ -218,10 +215,7 @@ struct Integer {
     }
     Halves y({T, B, outputs});
     int16_t *out = y.mutable_data();
-    py::gil_scoped_release free;
-    const gatecell_status status = gatecell_integer_run(step.get(), T, B, x.data(), s.data(), out, threads);
-    py::gil_scoped_acquire hold;
-    check(status);
+    check(unlocked([&] { return gatecell_integer_run(step.get(), T, B, x.data(), s.data(), out, threads); }));
     return y;
   }
 };
@@ -280,10 +274,7 @@ py::array mask(const std::array<py::ssize_t, 3> &shape, const py::dtype &dtype, 
   const gatecell_type type = type_of(out);
   void *data = out.mutable_data();
   const int64_t *of = samples ? samples->data() : nullptr;
-  py::gil_scoped_release free;
-  const gatecell_status status = gatecell_mask(type, shape[0], shape[1], shape[2], key.data(), step, of, below, kept, data, threads);
-  py::gil_scoped_acquire hold;
-  check(status);
+  check(unlocked([&] { return gatecell_mask(type, shape[0], shape[1], shape[2], key.data(), step, of, below, kept, data, threads); }));
   return out;
 }
 
@@ -299,6 +290,9 @@ py::array function(const std::string &name, const py::array &x) {
 
 PYBIND11_MODULE(_core, m) {
   m.doc() = "The core of gatecell: plans of cells over time, compiled once for every instruction set.";
+  gatecell_cpu();  // chosen while no other thread may fork: what is begun in the parent is never finished in the child
+  Unlocked::prepare();
+  py::module_::import("atexit").attr("register")(py::cpp_function(&Unlocked::leave));
   m.attr("PAD") = static_cast<int>(GATECELL_PAD);
   m.attr("__version__") = GATECELL_VERSION;
   m.def("cpu", [] {
@@ -306,7 +300,7 @@ PYBIND11_MODULE(_core, m) {
     if (!name) throw std::runtime_error(gatecell_message());
     return std::string(name);
   });
-  m.def("peak", &gatecell_peak, py::call_guard<py::gil_scoped_release>());
+  m.def("peak", [] { return unlocked(gatecell_peak); });
   m.def("empty", &empty, py::arg("shape"), py::arg("dtype"));
   m.def("clear", &clear, py::arg("a"), py::arg("lengths"));
   m.def("philox", &philox, py::arg("counter"), py::arg("key"));

@@ -19,12 +19,13 @@ namespace {
 
 thread_local std::string message;
 
-// Grows and stays, one per thread: a prepared run allocates only when it needs more than any before it.
+// Grows and stays, one per thread: a prepared run allocates only when it needs more than any before it.  A large one does not
+// outlive the runs that need it: a smaller need gives it back.
 class Scratch {
  public:
   ~Scratch() { std::free(at_); }
   void *get(int64_t bytes) {
-    if (bytes > size_) {
+    if (bytes > size_ || (size_ > LARGE && bytes < size_ / 4)) {
       std::free(at_);
       size_ = (bytes + 4095) / 4096 * 4096;
       at_ = std::aligned_alloc(64, static_cast<size_t>(size_));
@@ -34,6 +35,7 @@ class Scratch {
   }
 
  private:
+  static constexpr int64_t LARGE = int64_t{1} << 24;
   void *at_ = nullptr;
   int64_t size_ = 0;
 };
