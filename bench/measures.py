@@ -88,7 +88,7 @@ MEASURES = {
     "cache": Measure("of the cache's bandwidth", lambda r, *_: r.seconds("floor") / r.seconds("gatecell")),
     "call": Measure("of it the call", lambda r, *_: r.seconds("gatecell") - r.seconds("kernel"), seconds, least=False),
     "dense": Measure("of the dense rate", of_dense),
-    "floats": Measure("memory", lambda r, *_: r.figures["floats"], least=False, plain=True),
+    "floats": Measure("memory", lambda r, *_: round(r.figures["floats"], 1), "{:.1f} floats".format, least=False, plain=True),
     "plain": Measure("time over plain", lambda r, *_: r.seconds("gatecell") / r.seconds("plain"), times, least=False),
     "bytes": Measure("size", lambda r, *_: r.figures["bytes"], megabytes, least=False, plain=True),
 }

@@ -1,9 +1,9 @@
 """What a pass of training holds at its peak, in a process of its own: `peak_floats`.  Not here: time.
 
-    python bench/memory.py LIBRARY JSON      the process: prints bytes above what lay there before the pass
+    python bench/memory.py LIBRARY JSON      the process: prints bytes above what lay there before a pass, and before one of few steps
 
-The kernel counts (VmHWM after a reset), so whatever allocates is counted: arrays, packed weights, scratch.  malloc is told to give large
-blocks back at once, so that what earlier calls used and freed does not hide anything.
+The kernel counts (VmHWM after a reset), so whatever allocates is counted.  What a pass over few steps takes, too, is taken off: gradients
+and packed copies of the weights.  malloc is told to give large blocks back at once, so that what was used and freed hides nothing.
 """
 
 import json
@@ -14,9 +14,13 @@ import sys
 from collections.abc import Mapping
 from dataclasses import astuple, replace
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from shapes import Shape
 
+FEW = 2
 LARGE = {"MALLOC_MMAP_THRESHOLD_": str(64 << 10), "MALLOC_TRIM_THRESHOLD_": "0", "OMP_NUM_THREADS": "1", "GATECELL_NUM_THREADS": "1"}
 
 
@@ -27,8 +31,8 @@ def peak_floats(library: str, shape: Shape, options: Mapping[str, object]) -> fl
     """
     command = [sys.executable, "-W", "ignore", __file__, library, json.dumps({"shape": astuple(shape), "options": options})]
     out = subprocess.run(command, env=os.environ | LARGE, check=True, capture_output=True, text=True).stdout
-    gradients = sum(shape.read_once()) + sum(shape.read_each_step()) + 2 * 4 * shape.D * shape.L * shape.gates * shape.H
-    return (int(out) - gradients) / (4 * shape.D * shape.L * shape.H * shape.B * shape.T)
+    whole, few = map(int, out.split())
+    return (whole - few) / (4 * shape.D * shape.L * shape.H * shape.B * (shape.T - FEW))
 
 
 def status(field: str) -> int:
@@ -46,19 +50,27 @@ def main() -> int:
     from cases import Case
 
     if library == "gatecell":
+        import gatecell as module
         import own as side
     else:
+        import torch as module
+
         import peer_torch as side
 
-    warm = side.training(Case(replace(shape, T=2)), 1, **given["options"])
-    with warm.within():
-        warm.call()
-    rival = side.training(Case(shape), 1, **given["options"])  # measures nothing yet: its arrays lie there
-    with rival.within():
+    def one_pass(net: Any, x: np.ndarray) -> None:
+        """The sum as the loss: the gradient that arrives at every output is one number, and takes no room of its own."""
+        net(module.from_numpy(x))[0].sum().backward()
+
+    def peak(case: Case) -> int:
+        net, x = side.model(case, **given["options"]), case.x
         Path("/proc/self/clear_refs").write_text("5")
         before = status("VmRSS")
-        rival.call()
-        print(status("VmHWM") - before)
+        one_pass(net, x)
+        return status("VmHWM") - before
+
+    few, case = Case(replace(shape, T=FEW)), Case(shape)
+    peak(few)  # threads, code, tables
+    print(peak(case), peak(few))
     return 0
 
 

@@ -137,7 +137,7 @@ INTEGERS = [
     Row("int8, steps in compiled code", network("GRU", 384, 384, 1, 1), {"time": 5.5e-6}, threads=(1,)),
     Row("int8, block-sparse steps in compiled code", network("GRU", 384, 384, 1, 1), {"time": 2.2e-6}, threads=(1,)),
 ]
-MEMORY_SHAPE = network("LSTM", 64, 256, 32, 200)
+MEMORY_SHAPE = network("LSTM", 64, 256, 64, 400)
 MEMORY = [
     Row("memory", MEMORY_SHAPE, {"floats": 6.0}, quick=True, threads=(1,)),
     Row("memory", replace(MEMORY_SHAPE, kind="GRU"), threads=(1,)),

@@ -21,7 +21,7 @@ def amount(r: Record, rival: str) -> str:
         return f"{megabytes(r.figures['bytes'])}, built in {seconds(r.seconds(rival))}"
     if r.mode.startswith("memory"):
         floats = r.figures.get({"gatecell": "floats", "torch": "torch floats"}.get(rival, ""))
-        return f"{digits(floats)} floats" if floats is not None else ""
+        return MEASURES["floats"].text(floats) if floats is not None else ""
     if rival not in r.times:
         return ""
     time = r.times[rival]
