@@ -1,6 +1,6 @@
 """What a run of the benches leaves behind: results as JSON, and back.  Seconds, FLOPs and bytes as measured; ratios are measures.py's.
 
-{schema, made, machine, versions, settings, limits, profiles: [{mode, shape, parts}],
+{schema, made, machine, versions, settings, limits, profiles: [{mode, shape, threads, parts}],
  rows: [{mode, shape, threads, flops, times, how, distances, figures, missing}]}
 """
 
@@ -49,10 +49,11 @@ class Record:
 
 @dataclass
 class Profile:
-    """Where the time of a row went, on one thread: part -> fraction of the samples (where.py)."""
+    """Where the time of a row went: part -> fraction of the threads' time (where.py)."""
 
     mode: str
     shape: Shape
+    threads: int
     parts: dict[str, float]
 
 
@@ -101,7 +102,7 @@ def load(path: Path) -> Results:
         raise ValueError(f"{path}: results of schema {SCHEMA} wanted")
     try:
         rows = [read(row) for row in found.pop("rows")]
-        profiles = [Profile(p["mode"], Shape(**p["shape"]), p["parts"]) for p in found.pop("profiles")]
+        profiles = [Profile(**p | {"shape": Shape(**p["shape"])}) for p in found.pop("profiles")]
         return Results(rows=rows, profiles=profiles, **found)
     except (KeyError, TypeError) as e:
         raise ValueError(f"{path}: {e}") from e

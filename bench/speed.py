@@ -141,18 +141,17 @@ def front(results: Results) -> str:
 
 
 def profiles(results: Results) -> str:
-    """Where the rest of the peak goes: fractions of the time of a row, on one thread."""
-    parts = list(dict.fromkeys(part for p in results.profiles for part in p.parts))
-    heads = ["work", "multiply-adds at the peak's rate", "products, beyond that", *(p for p in parts if p != "products")]
+    """Where the rest of the peak goes: fractions of the time of a row's threads."""
+    parts = [part for part in dict.fromkeys(part for p in results.profiles for part in p.parts) if part != "products"]
+    heads = ["work", "threads", "multiply-adds at the peak's rate", "products, beyond that", *parts]
     lines = [f"| {' | '.join(heads)} |", "|" + "---|" * len(heads)]
     for p in results.profiles:
-        r = results.find(p.mode, p.shape, 1)
+        r = results.find(p.mode, p.shape, p.threads)
         if r is None or r.missing:
             continue
         peak = MEASURES["peak"].of(r, results, None)
-        rest = [f"{p.parts.get(part, 0.0):.3f}" for part in parts if part != "products"]
-        cells = [f"{p.mode}: {p.shape}", f"{peak:.3f}", f"{p.parts.get('products', 0.0) - peak:.3f}", *rest]
-        lines.append(f"| {' | '.join(cells)} |")
+        shares = [peak, p.parts["products"] - peak, *(p.parts.get(part, 0.0) for part in parts)]
+        lines.append(f"| {' | '.join([f'{p.mode}: {p.shape}', str(p.threads), *(f'{share:.3f}' for share in shares)])} |")
     return "\n".join(lines)
 
 

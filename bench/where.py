@@ -1,11 +1,11 @@
-"""Where the rest of the peak goes: of a row's time, how much are products, pointwise work, packing, memory, Python.
+"""Where the rest of the peak goes: of a row's time, how much are products, pointwise work, packing, memory, Python, waiting.
 
-    python bench/where.py [--only TEXT] [--json FILE]      adds `profiles` to results that run.py stored
-    python bench/where.py --run MODE SHAPE SECONDS         the process that is looked at
+    python bench/where.py [--only TEXT] [--json FILE]              adds `profiles` to results that run.py stored
+    python bench/where.py --run MODE SHAPE THREADS SECONDS         the process that is looked at
 
-Samples of the CPU clock by Linux's perf, on one thread, sorted into PARTS by the function they fall into, and within a function that holds
-both products and a step by whether they fall into a loop (loops.py): the core must have its symbols (`make core`; a wheel's are stripped).
-What products take beyond the share that the measured peak would need is theirs to lose.
+Samples of the CPU clock by Linux's perf, sorted into PARTS by the function they fall into, and within a function that holds both products
+and a step by whether they fall into a loop (loops.py): the core must have its symbols (`make core`; a wheel's are stripped).  What products
+take beyond the share that the measured peak would need is theirs to lose.  With several threads, the samples that are missing are waiting.
 """
 
 import argparse
@@ -30,28 +30,17 @@ import rows
 from cases import Case
 from record import Profile
 from shapes import Shape
-from timing import Rival
 
+BATCHES = (rows.LSTM_256, rows.LSTM_128, rows.LSTM_64, rows.LSTM_100, rows.GRU_256, rows.RNN_256, rows.RNN_64)
 ROWS = (
-    ("forward", rows.LSTM_256),
-    ("forward", rows.LSTM_128),
-    ("forward", rows.LSTM_64),
-    ("forward", rows.GRU_256),
-    ("forward", rows.RNN_256),
-    ("forward", rows.RNN_64),
-    ("forward", rows.LSTM_100),
-    ("training", rows.LSTM_256),
-    ("training", rows.LSTM_128),
-    ("training", rows.LSTM_64),
-    ("training", rows.GRU_256),
-    ("training", rows.RNN_256),
-    ("training", rows.RNN_64),
-    ("forward", rows.LSTM_ONE),
-    ("forward", rows.GRU_ONE),
-    ("forward", rows.LSTM_STACK),
-    ("lengths, forward", rows.LSTM_256),
-    ("step from Python", rows.LSTM_STEP),
+    *((mode, shape, 1) for mode in ("forward", "training") for shape in BATCHES),
+    *(("forward", shape, 1) for shape in (rows.LSTM_ONE, rows.GRU_ONE, rows.LSTM_STACK)),
+    ("lengths, forward", rows.LSTM_256, 1),
+    ("lengths, training", rows.LSTM_256, 1),
+    ("step from Python", rows.LSTM_STEP, 1),
+    *((mode, shape, 2) for mode in ("forward", "training") for shape in (rows.LSTM_256, rows.LSTM_64, rows.LSTM_STACK)),
 )
+"""(mode, shape, threads)."""
 TILE = "register_tile<"
 """Functions that hold a tile's products, in loops, and its step."""
 PARTS = (
@@ -60,6 +49,7 @@ PARTS = (
     ("packing", r"_core\.", r"gatecell_layer_new|pack"),
     ("time loop", r"_core\.", r"Runner|run<|gatecell_layer_run"),
     ("memory", r"", r"^(__)?mem(set|cpy|move)|clear_page|page|mmap|munmap|malloc|^_?int_(malloc|free)|^c?free$|vma|zap_|folio"),
+    ("threads", r"", r"share_out|futex|pthread|sched_yield|[Pp]ool"),
     ("kernel", r"kernel\.kallsyms|\[k", r""),
     ("Python", r"", r""),
 )
@@ -70,6 +60,7 @@ WORK = {
     "forward": own.forward,
     "training": own.training,
     "lengths, forward": lambda case, threads: own.forward(case, threads, lengths=True),
+    "lengths, training": lambda case, threads: own.training(case, threads, lengths=True),
     "step from Python": own.step,
 }
 
@@ -81,24 +72,21 @@ def part_of(function: str, offset: int, library: str) -> str:
     return next(part for part, where, what in PARTS if re.search(where, library) and re.search(what, function))
 
 
-def rival(mode: str, shape: Shape) -> Rival:
-    return WORK[mode](Case(shape), 1)
-
-
-def run(mode: str, shape: Shape, seconds: float) -> None:
+def run(mode: str, shape: Shape, threads: int, seconds: float) -> None:
     """The work again and again; says so once everything has been loaded and packed for the first time."""
-    it = rival(mode, shape)
-    with it.within():
-        it.call()
+    rival = WORK[mode](Case(shape), threads)
+    with rival.within():
+        rival.call()
         print("ready", flush=True)
         end = time.monotonic() + seconds
         while time.monotonic() < end:
-            it.call()
+            rival.call()
 
 
-def samples(mode: str, shape: Shape, seconds: float) -> Counter[tuple[str, str, str]]:
+def samples(mode: str, shape: Shape, threads: int, seconds: float) -> Counter[tuple[str, str, str]]:
     """How many samples fell upon each (function, offset in hexadecimal digits, library)."""
-    command = [sys.executable, "-W", "ignore", __file__, "--run", mode, json.dumps(astuple(shape)), str(seconds + 2)]
+    given = [mode, json.dumps(astuple(shape)), str(threads), str(seconds + 2)]
+    command = [sys.executable, "-W", "ignore", __file__, "--run", *given]
     alone = os.environ | {"OPENBLAS_NUM_THREADS": "1"}  # NumPy's idle thread would be sampled, too
     with tempfile.TemporaryDirectory() as folder, subprocess.Popen(command, env=alone, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout
@@ -116,37 +104,38 @@ def samples(mode: str, shape: Shape, seconds: float) -> Counter[tuple[str, str, 
     return Counter(found)
 
 
-def profile(mode: str, shape: Shape, seconds: float = 3.0) -> Profile:
-    """Fractions of the samples, every part named."""
-    counts = samples(mode, shape, seconds)
-    total = sum(counts.values())
+def profile(mode: str, shape: Shape, threads: int, seconds: float = 3.0) -> Profile:
+    """Fractions of the threads' time, every part named."""
+    counts = samples(mode, shape, threads, seconds)
+    taken = sum(counts.values())
+    total = max(taken, RATE * seconds * threads) if threads > 1 else taken  # one thread never waits, unless for a neighbour
     parts = dict.fromkeys((part for part, _, _ in PARTS), 0.0)
     for (function, offset, library), n in counts.items():
         parts[part_of(function, int(offset or "0", 16), library)] += n / total
-    return Profile(mode, shape, parts)
+    return Profile(mode, shape, threads, parts | {"waiting": (total - taken) / total})
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--run", nargs=3, metavar=("MODE", "SHAPE", "SECONDS"), help=argparse.SUPPRESS)
+    parser.add_argument("--run", nargs=4, metavar=("MODE", "SHAPE", "THREADS", "SECONDS"), help=argparse.SUPPRESS)
     parser.add_argument("--only", metavar="TEXT", default="", help="rows whose name contains this")
     parser.add_argument("--json", type=Path, metavar="FILE", help="the results to add to, instead of those in bench/results/")
     options = parser.parse_args()
     if options.run:
-        mode, shape, seconds = options.run
-        run(mode, Shape(*json.loads(shape)), float(seconds))
+        mode, shape, threads, seconds = options.run
+        run(mode, Shape(*json.loads(shape)), int(threads), float(seconds))
         return 0
     if shutil.which("perf") is None:
         print("perf is missing (Debian: linux-perf): nothing to be said about where time goes", file=sys.stderr)
         return 0
     path = options.json or record.default_path(peak.processor(), gatecell.cpu())
     results = record.load(path)
-    for mode, shape in ROWS:
-        if options.only.lower() not in f"{mode}: {shape}".lower():
-            continue
-        found = profile(mode, shape)
-        print(f"{mode}: {shape}: " + ", ".join(f"{part} {share:.3f}" for part, share in found.parts.items()), flush=True)
-        results.profiles = [p for p in results.profiles if (p.mode, p.shape) != (mode, shape)] + [found]
+    for mode, shape, threads in ROWS:
+        name = f"{mode}: {shape}, {threads} thread{'s' * (threads > 1)}"
+        if options.only.lower() in name.lower() and threads <= record.cores():
+            found = profile(mode, shape, threads)
+            print(f"{name}: " + ", ".join(f"{part} {share:.3f}" for part, share in found.parts.items()), flush=True)
+            results.profiles = [p for p in results.profiles if (p.mode, p.shape, p.threads) != (mode, shape, threads)] + [found]
     results.save(path)
     return 0
 
