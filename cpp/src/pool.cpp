@@ -30,7 +30,7 @@ void pause() {
 
 // What is left of a call: its number, how many shares it has, and the next that nobody took.  In one word, so that a thread that wakes
 // late takes nothing of a later call by mistake.
-struct Left {
+struct alignas(8) Left {
   uint32_t call;
   uint16_t shares, next;
 };
