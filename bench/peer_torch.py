@@ -77,18 +77,22 @@ def forward(case: Case, count: int, steps: int = 1) -> Rival:
 
 
 def training(case: Case, count: int, dx: bool = False, packed: bool = False) -> Rival:
-    """Forward and backward from a gradient for every output to every weight, and to the input with `dx`."""
+    """Forward and backward from a gradient for every output to every weight, and to the input with `dx`; "dense ..." are the same without
+    regard to lengths, where these count."""
     net, x, dy = model(case), torch.from_numpy(case.x).requires_grad_(dx), torch.from_numpy(case.dy)
 
-    def call() -> None:
+    def call(packed: bool = packed) -> None:
         net.zero_grad()
         x.grad = None
         (of_packed(net, x, case) if packed else net(x)[0]).backward(dy)
 
-    def result() -> Arrays:
-        call()
-        found = {name: p.grad.numpy() for name, p in net.named_parameters()}
+    def gradients(packed: bool) -> Arrays:
+        call(packed)
+        found = {name: p.grad.numpy().copy() for name, p in net.named_parameters()}
         return found | ({"x": x.grad.numpy()} if dx else {})
+
+    def result() -> Arrays:
+        return gradients(packed) | ({f"dense {name}": g for name, g in gradients(False).items()} if packed else {})
 
     return fastest(settings(call, result, count, False))
 
@@ -100,10 +104,10 @@ def of_packed(net: torch.nn.Module, x: torch.Tensor, case: Case) -> torch.Tensor
 
 
 def packed_forward(case: Case, count: int) -> Rival:
-    """Inference of sequences of different lengths, from a padded array to a padded array."""
+    """Inference of sequences of different lengths, from a padded array to a padded array; "dense y" is without regard to lengths."""
     net, x = model(case), torch.from_numpy(case.x)
     call = lambda: of_packed(net, x, case)
-    return fastest(settings(call, lambda: {"y": call().numpy()}, count, True))
+    return fastest(settings(call, lambda: {"y": call().numpy(), "dense y": net(x)[0].numpy()}, count, True))
 
 
 def cell(case: Case) -> torch.nn.Module:

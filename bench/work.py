@@ -49,18 +49,26 @@ class Work:
     figures: dict[str, float] = field(default_factory=dict)
 
     def distances(self) -> dict[str, float]:
-        """Each rival's largest relative distance from the judge's arrays; RuntimeError beyond the budget: nobody is timed who computes
-        something else."""
-        want, found = self.rivals[self.judge].arrays() if self.rivals else {}, {}
+        """Each rival's largest relative distance from the judge's arrays; RuntimeError beyond the budget, or where an array of the judge's
+        has nobody to be compared with: nobody is timed who computes something else."""
+        if not self.rivals:
+            return {}
+        want = self.rivals[self.judge].arrays()
+        found, left = {self.judge: 0.0}, set(want)
         for name, rival in self.rivals.items():
-            got = rival.arrays() if name != self.judge else want
-            for key in got:
-                if got[key].shape != want[key].shape:
-                    raise RuntimeError(f"{name} and {self.judge} disagree on the shape of {key}: {got[key].shape}, {want[key].shape}")
-                distance = float(abs(got[key] - want[key]).max() / abs(want[key]).max())
+            got = rival.arrays() if name != self.judge else {}
+            for key, value in got.items():
+                if key not in want or value.shape != want[key].shape:
+                    raise RuntimeError(f"{name} and {self.judge} disagree on the shape of {key}: {value.shape}")
+                distance = float(abs(value - want[key]).max() / abs(want[key]).max())
                 found[name] = max(found.get(name, 0.0), distance)
                 if not distance <= self.budget:
                     raise RuntimeError(f"{name} and {self.judge} disagree on {key} by {distance:.1e} of its largest entry")
+            left -= set(got)
+            if not got and name != self.judge:
+                raise RuntimeError(f"{name} has nothing to be compared")
+        if left and len(self.rivals) > 1:
+            raise RuntimeError(f"nobody is compared with {self.judge} on {', '.join(sorted(left))}")
         return found
 
     def metered(self, threads: int) -> dict[str, Rival]:
@@ -110,31 +118,34 @@ def training(shape: Shape, threads: int, dx: bool = False) -> Work:
     return Work(alone(rivals, threads), budget=GRADIENT, flops=shape.training_flops(dx))
 
 
+def dense(rival: Rival) -> dict[str, Rival]:
+    """gatecell on the whole array, without regard to lengths."""
+    return {"dense": replace(rival, result=lambda: {f"dense {name}": a for name, a in rival.result().items()})}
+
+
 def lengths_forward(shape: Shape, threads: int) -> Work:
     """Inference of sequences of different lengths, beside the whole array without them ("dense") and torch's packed sequences."""
     case = Case(shape)
     rivals = {"gatecell": own.forward(case, threads, lengths=True), "torch": peer_torch.packed_forward(case, threads)}
-    dense = replace(own.forward(case, threads), result=dict)
-    steps = int(case.lengths.sum())
-    return Work(alone(rivals, threads) | {"dense": dense}, flops=shape.forward_flops(steps), figures={"dense flops": shape.forward_flops()})
+    rivals = alone(rivals, threads) | dense(own.forward(case, threads))
+    return Work(rivals, flops=shape.forward_flops(int(case.lengths.sum())), figures={"dense flops": shape.forward_flops()})
 
 
 def lengths_training(shape: Shape, threads: int) -> Work:
     """The same, forward and backward to every weight."""
     case = Case(shape)
     rivals = {"gatecell": own.training(case, threads, lengths=True), "torch": peer_torch.training(case, threads, packed=True)}
-    dense = replace(own.training(case, threads), result=dict)
-    steps = int(case.lengths.sum())
-    figures = {"dense flops": shape.training_flops(False)}
-    return Work(alone(rivals, threads) | {"dense": dense}, budget=GRADIENT, flops=shape.training_flops(False, steps), figures=figures)
+    rivals = alone(rivals, threads) | dense(own.training(case, threads))
+    flops = shape.training_flops(False, int(case.lengths.sum()))
+    return Work(rivals, budget=GRADIENT, flops=flops, figures={"dense flops": shape.training_flops(False)})
 
 
 def step(shape: Shape, threads: int) -> Work:
     """One step a call from Python, the state carried along; "kernel" is the same step in compiled code."""
     case = Case(replace(shape, T=CHECKED))
-    rivals = everybody("step", case, threads)
-    kernel = own.steps_without_python(Case(replace(shape, T=SEQUENCE)))
-    return Work(alone(rivals, threads) | {"kernel": replace(kernel, result=dict)}, flops=shape.forward_flops(), floor=floor(shape))
+    kernel = own.steps_without_python(Case(replace(shape, T=SEQUENCE)), CHECKED - 1)  # its first frames are the same
+    rivals = alone(everybody("step", case, threads), threads) | {"kernel": kernel}
+    return Work(rivals, flops=shape.forward_flops(), floor=floor(shape))
 
 
 def steps(shape: Shape, threads: int) -> Work:
@@ -165,10 +176,12 @@ def memory_of_training(shape: Shape, threads: int, **options: object) -> Work:
 
 
 def importing(shape: None, threads: int) -> Work:
+    """`import gatecell` where NumPy is there already, beside the peers'."""
     return Work(times=package.imports())
 
 
 def building(shape: None, threads: int) -> Work:
+    """The wheel: its size, and how long it took to build from source."""
     seconds, size = package.wheel()
     return Work(times={"gatecell": Time(seconds, seconds, seconds, 1)}, figures={"bytes": float(size)})
 

@@ -68,7 +68,10 @@ def test_every_library_computes_the_same_and_is_timed(mode, kind, threads, monke
 
 
 def test_rows_in_integers_come_from_a_file_of_their_own(monkeypatch):
-    row, given = Row("int8, forward", tiny("forward", "LSTM")), work.Work({"float": Rival(lambda: None)}, judge="float", flops=2.0)
+    row, given = (
+        Row("int8, forward", tiny("forward", "LSTM")),
+        work.Work({"float": Rival(lambda: None, lambda: {})}, judge="float", flops=2.0),
+    )
     monkeypatch.setitem(sys.modules, "integers", None)
     assert run.measure(row, 1, **ONCE).missing == "bench/integers.py is not there"
     monkeypatch.setitem(sys.modules, "integers", types.SimpleNamespace(MODES={"int8, forward": lambda shape, threads: given}))
@@ -106,6 +109,11 @@ def test_what_must_agree():
     for wrong in ((1.0, 2.1), (1.0, math.nan), (1.0, 2.0, 3.0)):
         with pytest.raises(RuntimeError, match="gatecell and torch disagree on"):
             work.Work({"torch": arrays(1.0, 2.0), "gatecell": arrays(*wrong)}).distances()
+    half, both = (Rival(lambda: None, lambda keys=keys: dict.fromkeys(keys, np.ones(2))) for keys in ("z", "yz"))
+    with pytest.raises(RuntimeError, match="nobody is compared with torch on y"):
+        work.Work({"torch": both, "gatecell": half}).distances()
+    with pytest.raises(RuntimeError, match="gatecell has nothing to be compared"):
+        work.Work({"torch": arrays(1.0, 2.0), "gatecell": Rival(lambda: None)}).distances()
 
 
 def test_flops_are_counted_from_the_products():
