@@ -70,7 +70,7 @@ def test_every_library_computes_the_same_and_is_timed(mode, kind, threads, monke
 def test_rows_in_integers_come_from_a_file_of_their_own(monkeypatch):
     row, given = (
         Row("int8, forward", tiny("forward", "LSTM")),
-        work.Work({"float": Rival(lambda: None, lambda: {})}, judge="float", flops=2.0),
+        work.Work({"float": Rival(lambda: None, dict)}, judge="float", flops=2.0),
     )
     monkeypatch.setitem(sys.modules, "integers", None)
     assert run.measure(row, 1, **ONCE).missing == "bench/integers.py is not there"
