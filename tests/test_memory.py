@@ -3,6 +3,7 @@
 Long sequences in chunks and streamed are here, too.  Not here: lengths alone (test_core.py), version counters (test_versions.py).
 """
 
+import gc
 import math
 import subprocess
 import sys
@@ -219,10 +220,12 @@ def test_the_system_sees_the_same_peak(how, least, most):
 
 def test_calls_of_random_shapes_leave_memory_flat():
     """What campaigns/flat_memory.py does ten thousand times."""
+    gc.collect()  # what earlier tests left in cycles goes now, not while this one counts
     before = _core.memory()[0]
     _, early, late = flat_memory.campaign(450, 3, 3)
     assert late - early < 10e6, "what 150 calls on average would leave is five times that"
-    assert _core.memory()[0] == before
+    gc.collect()
+    assert _core.memory()[0] <= before
 
 
 def test_calls_of_one_shape_leave_nothing():
