@@ -4,6 +4,7 @@ Not here: which models can stream (test_graph.py), what x and out may be (test_s
 (test_stream_state.py), other Cython code (test_stream_cython.py).
 """
 
+import gc as gc_module
 import itertools
 import threading
 
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 
 import gatecell as gc
-from gatecell import nn
+from gatecell import _core, nn
 from gatecell.deploy.graph import ARITHMETIC, INPUT, POINTWISE, Input, Output, Step, StepGraph, check, evaluate
 from networks import NETWORKS, H, Of, seq
 
@@ -181,6 +182,20 @@ def test_a_long_stream_equals_one_pass(rng):
     got = np.stack([stream.step(xt) for xt in x[0]])
     np.testing.assert_array_equal(got, np.asarray(model(gc.tensor(x)))[0])
     assert stream.states["recurrence_0.h"].shape == (1, H)
+
+
+def test_a_stream_that_nobody_holds_is_gone_at_once():
+    """Without the garbage collector: nothing of it goes round in a circle."""
+    gc_module.collect()
+    before = _core.memory()[0]
+    gc_module.disable()
+    try:
+        stream = gc.Stream(nn.Sequential(nn.Linear(3, 64), nn.Tanh(), nn.Linear(64, 8)), 4000)
+        assert _core.memory()[0] >= before + 2 * 4000 * 64 * 4
+        del stream
+        assert _core.memory()[0] == before
+    finally:
+        gc_module.enable()
 
 
 # --- threads --------------------------------------------------------------------------------------------------------

@@ -66,6 +66,7 @@ class GraphCalls:
         for s in graph.steps:
             self.values[s.name] = self.step(s)
         self.calls.y = self.values[graph.output.step].turns
+        self.values.clear()  # they know their plan: a circle would keep a stream's memory after it
 
     def rows(self, *shape: int, dtype: Any = None) -> Array:
         """Zeros (..., padded n)."""
