@@ -259,6 +259,14 @@ void clear(py::array &a, const Lengths &lengths) {
       if (t >= length[b]) std::memset(data + t * step + b * row, 0, bytes);
 }
 
+py::array sum(const py::array &x) {
+  const gatecell_type type = type_of(x);
+  if (x.ndim() != 3 || !(x.flags() & py::array::c_style)) throw py::value_error("a sum wants a contiguous array (A, K, N)");
+  py::array y(x.dtype(), std::vector<py::ssize_t>{x.shape(0), x.shape(2)});
+  check(gatecell_sum(type, x.shape(0), x.shape(1), x.shape(2), x.data(), y.mutable_data()));
+  return y;
+}
+
 using Key = std::array<uint32_t, 2>;
 
 std::array<uint32_t, 4> philox(const std::array<uint32_t, 4> &counter, const Key &key) {
@@ -303,6 +311,7 @@ PYBIND11_MODULE(_core, m) {
   m.def("peak", [] { return unlocked(gatecell_peak); });
   m.def("empty", &empty, py::arg("shape"), py::arg("dtype"));
   m.def("clear", &clear, py::arg("a"), py::arg("lengths"));
+  m.def("sum", &sum, py::arg("x"));
   m.def("philox", &philox, py::arg("counter"), py::arg("key"));
   m.def("mask", &mask, py::arg("shape"), py::arg("dtype"), py::arg("key"), py::arg("step"), py::arg("samples"), py::arg("below"),
         py::arg("kept"), py::arg("threads"));

@@ -100,6 +100,9 @@ gatecell_status gatecell_integer_run(const gatecell_integer *step, int64_t T, in
 /* The core's own functions over arrays, for tests: "tanh", "sigmoid", "exp", "log_sigmoid", "rsqrt". */
 gatecell_status gatecell_function(const char *name, gatecell_type type, int64_t n, const void *x, void *y);
 
+/* out[a * N + n] = the sum over k of x[(a * K + k) * N + n], in an order that depends on K alone. */
+gatecell_status gatecell_sum(gatecell_type type, int64_t A, int64_t K, int64_t N, const void *x, void *out);
+
 /* Philox4x32-10: four words from a counter of four and a key of two. */
 void gatecell_philox(const uint32_t *counter, const uint32_t *key, uint32_t *out);
 

@@ -3,7 +3,8 @@
 Not here: the Tensor class, type promotion, the tape (tensor.py), products on the core (products.py), recurrences (recurrence.py).
 A row's `of` takes arrays and settings; `pull` has one function per array, (g, y, *arrays, **settings) -> that array's gradient, where g is
 the gradient of the result y.  Gradients may come back in the broadcast shape: `gradients` sums them down.  At ties, at 0 and at NaN they
-are torch's; where one is 0 it is so for an infinite g, too.
+are torch's; where one is 0 it is so for an infinite g, too.  Every row but products of many matrices at a time, `sin`, `cos`, `remainder`
+and powers that are not small whole numbers gives the same float32 bits on every machine (numerics.py).
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import numpy as np
 
 from . import products
 from .dtypes import Array, float32, float64
+from .numerics import exp, log, log_sigmoid, power, sigmoid, tanh, total
 
 Pull = Callable[..., Array]
 REAL = (float32, float64)
@@ -63,8 +65,8 @@ def kept(reads: str, wanted: tuple[bool, ...]) -> tuple[int, ...]:
 def unbroadcast(g: Array, like: Array) -> Array:
     """Sum `g` down to the shape of an operand that was broadcast, in the operand's dtype."""
     if g.shape != like.shape:
-        g = g.sum(axis=tuple(range(g.ndim - like.ndim)))
-        g = g.sum(axis=tuple(i for i, n in enumerate(like.shape) if n == 1 != g.shape[i]), keepdims=True)
+        g = total(g, range(g.ndim - like.ndim))
+        g = total(g, [i for i, n in enumerate(like.shape) if n == 1 != g.shape[i]], keepdim=True)
     return g.astype(like.dtype, copy=False)
 
 
@@ -87,25 +89,20 @@ def _sign(a: Array) -> Array:
     return np.subtract(a > 0, a < 0, dtype=a.dtype)  # NaN has none: 0, as in torch
 
 
-def sigmoid(a: Array) -> Array:
-    y: Array = 1 / (1 + np.exp(-a))
-    return y
-
-
 def _softmax(a: Array, dim: int) -> Array:
-    e = np.exp(a - a.max(axis=dim, keepdims=True))
-    y: Array = e / e.sum(axis=dim, keepdims=True)
+    e = exp(a - a.max(axis=dim, keepdims=True))
+    y: Array = e / total(e, dim, keepdim=True)
     return y
 
 
 def _log_softmax(a: Array, dim: int) -> Array:
     d = a - a.max(axis=dim, keepdims=True)
-    y: Array = d - np.log(np.exp(d).sum(axis=dim, keepdims=True))
+    y: Array = d - log(total(exp(d), dim, keepdim=True))
     return y
 
 
 def _pow_exponent(g: Array, y: Array, a: Array, b: Array) -> Array:
-    return g * np.where((a == 0) & (b >= 0), 0, y * np.log(a))
+    return g * np.where((a == 0) & (b >= 0), 0, y * log(a))
 
 
 def _batched_left(g: Array, y: Array, a: Array, b: Array) -> Array:
@@ -198,7 +195,7 @@ OPS: dict[str, Op] = {
     "sub": Op(np.subtract, (lambda g, y, a, b: g, lambda g, y, a, b: -g)),
     "mul": Op(np.multiply, (lambda g, y, a, b: g * b, lambda g, y, a, b: g * a), "b a"),
     "div": Op(np.divide, (lambda g, y, a, b: g / b, lambda g, y, a, b: -g * (a / b / b)), "b ab"),
-    "pow": Op(np.power, (lambda g, y, a, b: np.where(b == 0, 0, g * (b * np.power(a, b - 1))), _pow_exponent), "ab aby"),
+    "pow": Op(power, (lambda g, y, a, b: np.where(b == 0, 0, g * (b * power(a, b - 1))), _pow_exponent), "ab aby"),
     "maximum": Op(np.maximum, (lambda g, y, a, b: _winner(g, a, b, a < b), lambda g, y, a, b: _winner(g, b, a, b < a)), "ab ab"),
     "minimum": Op(np.minimum, (lambda g, y, a, b: _winner(g, a, b, a > b), lambda g, y, a, b: _winner(g, b, a, b > a)), "ab ab"),
     "remainder": Op(np.remainder, (lambda g, y, a, b: g, lambda g, y, a, b: -g * np.floor_divide(a, b)), "- ab"),
@@ -206,14 +203,14 @@ OPS: dict[str, Op] = {
     # Pointwise, of one.
     "neg": Op(np.negative, (lambda g, y, a: -g,)),
     "abs": Op(np.abs, (lambda g, y, a: g * _sign(a),), "a"),
-    "exp": Op(np.exp, (lambda g, y, a: g * y,), "y"),
-    "log": Op(np.log, (lambda g, y, a: g / a,), "a"),
+    "exp": Op(exp, (lambda g, y, a: g * y,), "y"),
+    "log": Op(log, (lambda g, y, a: g / a,), "a"),
     "sqrt": Op(np.sqrt, (lambda g, y, a: g / (2 * y),), "y"),
     "sin": Op(np.sin, (lambda g, y, a: g * np.cos(a),), "a"),
     "cos": Op(np.cos, (lambda g, y, a: -g * np.sin(a),), "a"),
-    "tanh": Op(np.tanh, (lambda g, y, a: g * (1 - y * y),), "y"),
+    "tanh": Op(tanh, (lambda g, y, a: g * (1 - y * y),), "y"),
     "sigmoid": Op(sigmoid, (lambda g, y, a: g * (y * (1 - y)),), "y"),
-    "log_sigmoid": Op(lambda a: np.minimum(a, 0) - np.log1p(np.exp(-np.abs(a))), (lambda g, y, a: g * sigmoid(-a),), "a"),
+    "log_sigmoid": Op(log_sigmoid, (lambda g, y, a: g * sigmoid(-a),), "a"),
     "relu": Op(lambda a: np.maximum(a, 0), (lambda g, y, a: np.where(y <= 0, 0, g),), "y"),
     "sign": Op(_sign, (_zero,)),
     "clamp": Op(lambda a, low, high: np.clip(a, low, high), (lambda g, y, a, low, high: np.where(_inside(a, low, high), g, 0),), "a"),
@@ -225,9 +222,9 @@ OPS: dict[str, Op] = {
     ),
     "where": Op(np.where, (_zero, lambda g, y, c, a, b: np.where(c, g, 0), lambda g, y, c, a, b: np.where(c, 0, g)), "- a a"),
     # Over axes.  `dim` None: all.
-    "sum": Op(lambda a, dim, keepdim: a.sum(axis=dim, keepdims=keepdim), (lambda g, y, a, dim, keepdim: _widen(g, a, dim, keepdim),)),
+    "sum": Op(total, (lambda g, y, a, dim, keepdim: _widen(g, a, dim, keepdim),)),
     "mean": Op(
-        lambda a, dim, keepdim: a.mean(axis=dim, keepdims=keepdim),
+        lambda a, dim, keepdim: total(a, dim, keepdim) / np.asarray(_count(a, dim), a.dtype),
         (lambda g, y, a, dim, keepdim: _widen(g, a, dim, keepdim) / np.asarray(_count(a, dim), a.dtype),),
     ),
     "amax": Op(np.max, (_extreme,), "ay"),
@@ -235,8 +232,8 @@ OPS: dict[str, Op] = {
     "pick": Op(lambda a, index, dim: np.take_along_axis(a, index, axis=dim), (_put,)),  # one entry of `dim` per place
     "argmax": Op(lambda a, dim: np.argmax(a, axis=dim), None),
     "argmin": Op(lambda a, dim: np.argmin(a, axis=dim), None),
-    "softmax": Op(_softmax, (lambda g, y, a, dim: y * (g - (g * y).sum(axis=dim, keepdims=True)),), "y"),
-    "log_softmax": Op(_log_softmax, (lambda g, y, a, dim: g - np.exp(y) * g.sum(axis=dim, keepdims=True),), "y"),
+    "softmax": Op(_softmax, (lambda g, y, a, dim: y * (g - total(g * y, dim, keepdim=True)),), "y"),
+    "log_softmax": Op(_log_softmax, (lambda g, y, a, dim: g - exp(y) * total(g, dim, keepdim=True),), "y"),
     # Places.  `reshape`, `permute`, `expand` and a `getitem` of numbers and slices share memory with their argument, as in torch.
     "reshape": Op(lambda a, shape: a.reshape(shape), (lambda g, y, a, shape: g.reshape(a.shape),), view=True),
     "permute": Op(np.transpose, (lambda g, y, a, axes: np.transpose(g, np.argsort(axes)),), view=True),

@@ -10,6 +10,7 @@ import numpy as np
 from ...tensor.checks import tensor_of
 from ...tensor.dtypes import Array
 from ...tensor.functions import cat
+from ...tensor.numerics import total
 from ...tensor.tensor import Tensor
 from . import rnn
 
@@ -94,5 +95,5 @@ def _norm(arrays: list[Array], order: float) -> float:
     if order == math.inf:
         return float(np.max([np.abs(a).max() for a in arrays], initial=0.0))
     if order == 2:
-        return math.sqrt(sum(float(np.vdot(a, a)) for a in arrays))
-    return float(sum(float((np.abs(a) ** order).sum()) for a in arrays) ** (1 / order))
+        return math.sqrt(sum(float(total(a * a)) for a in arrays))
+    return float(sum(float(total(np.abs(a) ** order)) for a in arrays) ** (1 / order))
