@@ -76,7 +76,8 @@ template <class Owner> py::capsule lend(const void *pointer, const char *type, O
   return py::reinterpret_steal<py::capsule>(capsule);
 }
 
-constexpr gatecell_functions FUNCTIONS{GATECELL_FUNCTIONS_VERSION, gatecell_layer_run, gatecell_integer_run, gatecell_message};
+constexpr gatecell_functions FUNCTIONS{GATECELL_FUNCTIONS_VERSION, gatecell_layer_run, gatecell_integer_run,
+                                       gatecell_function,          gatecell_sum,       gatecell_message};
 
 struct Plan {
   std::unique_ptr<gatecell_plan, decltype(&gatecell_plan_free)> plan{nullptr, gatecell_plan_free};

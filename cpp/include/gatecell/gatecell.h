@@ -97,7 +97,7 @@ void gatecell_integer_free(gatecell_integer *step);
 gatecell_status gatecell_integer_run(const gatecell_integer *step, int64_t T, int64_t B, const int16_t *x, int16_t *const *states,
                                      int16_t *y, int32_t threads);
 
-/* The core's own functions over arrays, for tests: "tanh", "sigmoid", "exp", "log_sigmoid", "rsqrt". */
+/* The core's own functions over arrays: "tanh", "sigmoid", "exp", "log_sigmoid", "rsqrt". */
 gatecell_status gatecell_function(const char *name, gatecell_type type, int64_t n, const void *x, void *y);
 
 /* out[a * N + n] = the sum over k of x[(a * K + k) * N + n], in an order that depends on K alone. */
@@ -114,12 +114,14 @@ gatecell_status gatecell_mask(gatecell_type type, int64_t T, int64_t B, int64_t 
 /* The functions of a prepared step, for other modules of the process: one copy of the core serves all.  Python's gatecell._core
  * lends a pointer to the table as its `functions`, a capsule named GATECELL_FUNCTIONS. */
 #define GATECELL_FUNCTIONS "gatecell_functions"
-enum { GATECELL_FUNCTIONS_VERSION = 2 }; /* another one: the table is laid out in another way, do not use it */
+enum { GATECELL_FUNCTIONS_VERSION = 3 }; /* another one: the table is laid out in another way, do not use it */
 typedef struct {
   int32_t version;
   gatecell_status (*layer_run)(const gatecell_layer *layer, int64_t T, int64_t B, const gatecell_array *arrays, int32_t threads);
   gatecell_status (*integer_run)(const gatecell_integer *step, int64_t T, int64_t B, const int16_t *x, int16_t *const *states, int16_t *y,
                                  int32_t threads);
+  gatecell_status (*function)(const char *name, gatecell_type type, int64_t n, const void *x, void *y);
+  gatecell_status (*sum)(gatecell_type type, int64_t A, int64_t K, int64_t N, const void *x, void *out);
   const char *(*message)(void);
 } gatecell_functions;
 

@@ -35,8 +35,8 @@ cdef const gatecell_functions *core = <const gatecell_functions *> PyCapsule_Get
 if core.version != GATECELL_FUNCTIONS_VERSION:
     raise ImportError(f"functions of the core: version {GATECELL_FUNCTIONS_VERSION} wanted, got {core.version}")
 
-KINDS = {"layer": LAYER, "integer": INTEGER, "loop": LOOP, "copy": COPY, "lookup": LOOKUP, "argmax": ARGMAX, "quantize": QUANTIZE,
-         "dequantize": DEQUANTIZE}
+KINDS = {"layer": LAYER, "integer": INTEGER, "loop": LOOP, "sum": SUM, "copy": COPY, "lookup": LOOKUP, "argmax": ARGMAX,
+         "quantize": QUANTIZE, "dequantize": DEQUANTIZE}
 LONG = 50_000
 """Multiply-adds of a step from which on the GIL is released.  That is 1.4 us of work, of which a release costs 0.06 to 0.09; two threads
 with a stream each take 1.7 us for two such steps instead of 2.8.  With a third of the work they lose."""

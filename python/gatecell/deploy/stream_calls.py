@@ -31,6 +31,7 @@ class Call:
     layer       `of`: the core's layer and its tables of arrays by turn, capsules, which hold the places
     integer     `of`: the core's integer step, a capsule; on x, y, the addresses of the states, which it changes
     loop        `of`: a ufunc; on its inputs and its output; an output of length 1 that is the first input too collects the second
+    sum         from, to (B, 1)
     copy        from, to
     lookup      tokens, rows of the table, to
     argmax      from, to

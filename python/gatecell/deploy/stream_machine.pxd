@@ -12,6 +12,9 @@ cdef extern from "gatecell/gatecell.h" nogil:
     ctypedef enum gatecell_status:
         GATECELL_OK
         GATECELL_NO_MEMORY
+    ctypedef enum gatecell_type:
+        GATECELL_FLOAT32
+        GATECELL_FLOAT64
     ctypedef struct gatecell_layer:
         pass
     ctypedef struct gatecell_array:
@@ -23,6 +26,7 @@ cdef extern from "gatecell/gatecell.h" nogil:
         gatecell_status (*layer_run)(const gatecell_layer *, int64_t, int64_t, const gatecell_array *, int32_t) noexcept nogil
         gatecell_status (*integer_run)(const gatecell_integer *, int64_t, int64_t, const int16_t *, int16_t *const *, int16_t *,
                                        int32_t) noexcept nogil
+        gatecell_status (*sum)(gatecell_type, int64_t, int64_t, int64_t, const void *, void *) noexcept nogil
         const char *(*message)() noexcept nogil
     const char *GATECELL_FUNCTIONS
     int GATECELL_FUNCTIONS_VERSION
@@ -34,7 +38,7 @@ ctypedef fused Real:
     double
 
 cdef enum Kind:
-    LAYER, INTEGER, LOOP, COPY, LOOKUP, ARGMAX, QUANTIZE, DEQUANTIZE
+    LAYER, INTEGER, LOOP, SUM, COPY, LOOKUP, ARGMAX, QUANTIZE, DEQUANTIZE
 
 cdef enum Failure:  # beside the core's statuses
     BAD_TOKEN = 100
@@ -93,6 +97,13 @@ cdef inline void over_rows(const Call *c, Py_ssize_t rows) noexcept nogil:
         for k in range(c.args):
             args[k] = c.on[k].at + r * c.on[k].row
         (<Loop> c.of)(args, &c.n, each, c.data)
+
+
+cdef inline void sums(const Machine *m, const Call *c) noexcept nogil:
+    cdef gatecell_type type = GATECELL_FLOAT32 if c.size == 4 else GATECELL_FLOAT64
+    cdef Py_ssize_t r
+    for r in range(m.batch):
+        m.core.sum(type, 1, c.on[0].n, 1, c.on[0].at + r * c.on[0].row, c.on[1].at + r * c.on[1].row)
 
 
 cdef inline void lookup(const Call *c, Py_ssize_t rows) noexcept nogil:
@@ -176,6 +187,8 @@ cdef inline int run(Machine *m, int threads) noexcept nogil:
             status = m.core.layer_run(<const gatecell_layer *> c.of, 1, m.batch, <const gatecell_array *> c.data, threads)
         elif c.kind == LOOP:
             over_rows(c, m.batch)
+        elif c.kind == SUM:
+            sums(m, c)
         elif c.kind == COPY:
             move(&c.on[0], &c.on[1], m.batch, c.n, c.size)
         elif c.kind == INTEGER:
