@@ -150,6 +150,7 @@ template <class R> class Runner {
         } else {
           if (!by_memory) columns(packed, v0, n, reg_ + loop.arrays.size());
           by_memory = true;
+          if (f.step) fetch_step(*f.step, reg_, m, n * 16);
           products(packed, b, m, v0, n);
           if (f.step)
             run_step(*f.step, reg_, m, n * 16);

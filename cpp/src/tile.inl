@@ -23,6 +23,7 @@ constexpr int AHEAD = 16;  // rows of weights: a single row waits for L2
 constexpr int REGISTER_SUMS = 24;  // vectors of sums beside a row of weights and a value: what 32 registers hold
 
 struct CompiledStep {
+  Step<float> fetch;                // brings what it will read and write nearer
   Step<float> run;                  // on sums in memory
   RunTile tile[REGISTER_SUMS + 1];  // on so many rows of a panel; null: not compiled
   RunTile single;                   // on one row of a stream's wider panel
@@ -48,6 +49,13 @@ struct CompiledStep {
     return rows;
   }
 };
+
+// What a step will read and write is on its way while the sums are computed: by then it has left the caches nearby.
+template <class S> INLINE void fetch(const Register<float> *r, int64_t rows, int64_t units) {
+  UNROLL for (int a = 0; a < S::arrays; a++)
+    for (int64_t m = 0; m < rows; m++)
+      for (int64_t u = 0; u < units; u += 16) __builtin_prefetch(r[a].row[m] + r[a].unit + u);
+}
 
 constexpr int sums_in(unsigned group) { return __builtin_popcount(group); }
 template <unsigned GROUP> struct Members {  // the sums of a group, in order
@@ -95,6 +103,7 @@ INLINE void groups_from(const RegisterTile &t, const Rows<float> *source, Vf (&t
 template <class S, int PANEL, int ROWS> void register_tile(const RegisterTile &t) {
   constexpr int L = Of<float>::lanes, COLUMNS = S::sums * PANEL;
   Vf total[ROWS][COLUMNS];
+  fetch<S>(t.reg, ROWS, PANEL * L);
   UNROLL for (int a = 0; a < S::sums; a++) UNROLL for (int v = 0; v < PANEL; v++) {
     const Vf bias = load(t.bias + a * t.bias_row + v * L);
     UNROLL for (int m = 0; m < ROWS; m++) total[m][a * PANEL + v] = bias;
@@ -131,7 +140,7 @@ template <class S> constexpr CompiledStep compiled_step() {
     return most;
   }();
   constexpr int PANEL = panel_width(WIDEST, BATCH_COLUMNS), WIDE = panel_width(WIDEST, STREAM_COLUMNS);
-  CompiledStep step{memory_tile<S>, {}, nullptr, PANEL, WIDE, S::groups, GROUPS};
+  CompiledStep step{fetch<S>, memory_tile<S>, {}, nullptr, PANEL, WIDE, S::groups, GROUPS};
   if constexpr (BYTES == 64 && S::sums > 0) {
     if constexpr (S::sums * PANEL <= REGISTER_SUMS / 4) compile_tiles<S, PANEL, REGISTER_SUMS / (S::sums * PANEL)>(step);
     if constexpr (S::sums * WIDE <= REGISTER_SUMS) step.single = register_tile<S, WIDE, 1>;
@@ -142,3 +151,5 @@ template <class S> constexpr CompiledStep compiled_step() {
 // The interpreter's float64 has no compiled steps, and never comes here.
 INLINE void run_step(const CompiledStep &step, const Register<float> *r, int64_t rows, int64_t units) { step.run(r, rows, units); }
 INLINE void run_step(const CompiledStep &, const Register<double> *, int64_t, int64_t) {}
+INLINE void fetch_step(const CompiledStep &step, const Register<float> *r, int64_t rows, int64_t units) { step.fetch(r, rows, units); }
+INLINE void fetch_step(const CompiledStep &, const Register<double> *, int64_t, int64_t) {}
