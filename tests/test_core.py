@@ -211,41 +211,6 @@ def test_an_unknown_instruction_set_is_refused():
     assert "GATECELL_CPU wants one of" in r.stderr and "got sse9" in r.stderr
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("name", ["tanh", "sigmoid", "exp", "log_sigmoid", "rsqrt"])
-def test_functions(name, dtype, rng):
-    """Units in the last place over the range where the result is normal, and the ends."""
-    meaning = {
-        "tanh": np.tanh,
-        "sigmoid": lambda v: 1 / (1 + np.exp(-v)),
-        "exp": np.exp,
-        "log_sigmoid": lambda v: -np.logaddexp(v.dtype.type(0), -v),
-        "rsqrt": lambda v: v**-0.5,
-    }[name]
-    top = 80 if dtype == np.float32 else 600
-    x = np.concatenate([rng.uniform(-top, top, 20000), rng.normal(size=20000), rng.normal(size=5000) * 1e-3, np.linspace(-9.1, 9.1, 4001)])
-    if name == "rsqrt":
-        x = abs(x) + 1e-6
-    x = x.astype(dtype)
-    with np.errstate(over="ignore"):
-        want = meaning(x.astype(np.longdouble))
-    got = _core.function(name, x)
-    assert got.dtype == dtype
-    ulp = abs(got - want) / np.spacing(abs(want).astype(dtype))
-    if dtype == np.float64:  # float64 is for checking: absolute error
-        assert (abs(got - want) / np.maximum(1, abs(want))).max() <= budgets.FUNCTION_DOUBLE
-    else:
-        assert ulp.max() <= budgets.FUNCTION_ULP[name], x[ulp.argmax()]
-
-
-def test_functions_at_the_ends():
-    ends = np.array([np.inf, -np.inf, np.nan, 0.0, 1e9, -1e9], np.float32)
-    assert np.array_equal(_core.function("tanh", ends), np.array([1, -1, np.nan, 0, 1, -1], np.float32), equal_nan=True)
-    assert np.array_equal(_core.function("exp", ends), np.array([np.inf, 0, np.nan, 1, np.inf, 0], np.float32), equal_nan=True)
-    s = _core.function("sigmoid", ends)
-    assert s[0] == 1 and 0 <= s[1] < 1e-37 and np.isnan(s[2]) and s[3] == 0.5
-
-
 def test_the_core_refuses_what_is_no_plan():
     e = engine.kernel(cells["lstm"]).infer.encoded
     for k in range(len(e.code)):

@@ -1,6 +1,6 @@
-"""Functions of one real number in float32, as float C has them: their errors, and the coefficients that they are made of.
+"""Functions of one real number, the core's and float C's: their errors, and the coefficients that they are made of.
 
-Not here: the core's (test_core.py), the integers' (test_integer.py).
+Not here: all floats (campaigns/functions.py), the integers' functions (test_integer.py).
 """
 
 import subprocess
@@ -11,11 +11,79 @@ import pytest
 from numpy.polynomial.polynomial import polyval
 
 import budgets
+from campaigns import functions as campaign
 from conftest import ROOT, need
 from gatecell.deploy.board_build import WARNINGS
 from gatecell.emit import minimax
 from gatecell.emit.c_float import HELPERS
 from gatecell.emit.coefficients import EXP2, TANH_P, TANH_Q, TANH_TOP
+
+
+def test_core_functions_on_every_instruction_set():
+    """Every 4096th float and those about the turning points: errors, order, bounds, ends; the same bits where multiply-adds fuse."""
+    bits = {}
+    for cpu, pool in campaign.sets():
+        for name in campaign.MEANING:
+            found = pool.submit(campaign.look_at_some, name).result()
+            assert found.error <= budgets.FUNCTION_ULP[name], (cpu, name, found)
+            assert found.below <= budgets.FUNCTION_BELOW[name], (cpu, name, found)
+            assert found.wrong == found.odd == 0, (cpu, name, found)
+            assert found.disordered == 0 or name == "log_sigmoid", (cpu, name, found)
+            ends, numbers = pool.submit(campaign.look_at_ends, name, 4093).result()
+            np.testing.assert_array_equal(ends, campaign.LIMITS[name], f"{cpu} {name}")
+            assert numbers == 0, (cpu, name)
+            error, at = pool.submit(campaign.look_at_doubles, name).result()
+            assert error <= budgets.FUNCTION_ULP_DOUBLE[name], (cpu, name, at)
+            if cpu != "baseline":
+                bits.setdefault(name, set()).add(found.bits)
+    assert all(len(seen) == 1 for seen in bits.values()), bits
+
+
+def spoilt(at, value):
+    """float32's exp, rounded from float64, but for one result."""
+
+    def function(name, x):
+        with np.errstate(over="ignore"):
+            y = np.exp(x.astype(np.float64)).astype(np.float32)
+        y[x == np.float32(at)] = value
+        return y
+
+    return function
+
+
+@pytest.mark.parametrize(
+    ("at", "value", "seen"),
+    [
+        (2, np.exp(2), {}),
+        (2, np.float32(np.exp(2)) + np.float32(2 * 2**-21), {"error": 2}),
+        (2, np.float32(np.exp(2)) + np.float32(5 * 2**-21), {"error": 5, "disordered": 1}),
+        (2, -1, {"error": (np.exp(2) + 1) * 2**21, "wrong": 1, "disordered": 1}),
+        (2, np.nan, {"wrong": 1}),
+        (2, np.inf, {"error": np.inf, "wrong": 1, "disordered": 1}),
+        (89, 3e38, {"wrong": 1, "disordered": 1}),
+        (-90, 2.0**-126, {"below": 0.9, "disordered": 1}),
+    ],
+)
+def test_the_campaign_sees_one_wrong_float(at, value, seen):
+    rank = int(campaign.ranks(at))
+    first = rank - campaign.BLOCK - 5  # the wrong one is not alone in a block, and it is not at the block's end
+    found = campaign.look("exp", first, rank + 100, spoilt(at, value))
+    assert found.error == pytest.approx(seen.get("error", 0.5), abs=0.51)
+    assert found.below == pytest.approx(seen.get("below", 0), abs=0.1)
+    assert (found.disordered, found.wrong, found.odd) == (seen.get("disordered", 0), seen.get("wrong", 0), 0)
+
+
+def test_the_campaign_sees_all_floats_once():
+    x = campaign.floats(np.array([-campaign.TOP - 1, -2, -1, 0, 1, campaign.TOP]))
+    np.testing.assert_array_equal(x, np.float32([-np.inf, -(2.0**-149), 0, 0, 2.0**-149, np.inf]))
+    np.testing.assert_array_equal(np.signbit(x), [1, 1, 1, 0, 0, 0])
+    every = np.arange(-campaign.TOP - 1, campaign.TOP + 1, 997)
+    np.testing.assert_array_equal(campaign.ranks(campaign.floats(every)), every)
+    seen = np.zeros(2**24, bool)  # NaNs by sign and mantissa
+    for x in campaign.not_numbers():
+        assert np.isnan(x).all()
+        seen[x.view(np.uint32) & 0x7FFFFF | (x.view(np.uint32) >> 31) << 23] = True
+    assert 2 * (campaign.TOP + 1) + np.count_nonzero(seen) == 2**32
 
 
 def test_float_functions_keep_their_errors(tmp_path):
