@@ -5,14 +5,17 @@ Not here: all floats (campaigns/functions.py), the integers' functions (test_int
 
 import subprocess
 from decimal import Decimal, localcontext
+from time import perf_counter
 
 import numpy as np
 import pytest
 from numpy.polynomial.polynomial import polyval
 
 import budgets
+import gatecell
 from campaigns import functions as campaign
 from conftest import ROOT, need
+from gatecell import _core, nn
 from gatecell.deploy.board_build import WARNINGS
 from gatecell.emit import minimax
 from gatecell.emit.c_float import HELPERS
@@ -37,6 +40,29 @@ def test_core_functions_on_every_instruction_set():
             if cpu != "baseline":
                 bits.setdefault(name, set()).add(found.bits)
     assert all(len(seen) == 1 for seen in bits.values()), bits
+
+
+@pytest.mark.parametrize("work", ["tanh", "sigmoid", "lstm", "gru", "rnn"])
+def test_subnormal_numbers_cost_little(work, rng):
+    """The least of many times, in turns: functions of arrays; layers forward and back, of subnormal input and gradients."""
+    if work in campaign.MEANING:
+        x = rng.normal(size=20_000).astype(np.float32)
+        cases = [lambda v=v: _core.function(work, v) for v in (x, x * np.float32(2.0**-130))]
+    else:
+        net = {"lstm": nn.LSTM, "gru": nn.GRU, "rnn": nn.RNN}[work](10, 64, bias=False)
+        x, dy = rng.normal(size=(30, 16, 10)).astype(np.float32), rng.normal(size=(30, 16, 64)).astype(np.float32)
+        small = np.float32(2.0**-130)
+        cases = [
+            lambda v=v, d=d: net(gatecell.Tensor(v, requires_grad=True))[0].backward(gatecell.Tensor(d))
+            for v, d in ((x, dy), (x * small, dy * small))
+        ]
+    times = ([], [])
+    for _ in range(200):
+        for case, took in zip(cases, times, strict=True):
+            start = perf_counter()
+            case()
+            took.append(perf_counter() - start)
+    assert min(times[1]) <= budgets.SUBNORMAL_TIME * min(times[0])
 
 
 def spoilt(at, value):

@@ -28,7 +28,7 @@ template <> struct Format<Vd> {
 };
 template <class V> INLINE typename Format<V>::U sign(V x) { return (typename Format<V>::U)x & (typename Format<V>::U)(-splat<V>(0)); }
 template <class V> INLINE V magnitude(V x) { return (V)((typename Format<V>::U)x & ~(typename Format<V>::U)(-splat<V>(0))); }
-// y, but 0 where x is a subnormal number: divided, these take five times as long.
+// y, but 0 where x is a subnormal number: divisions and squares of these take up to five times as long.
 INLINE Vf unless_subnormal(Vf y, Vf x) {
 #if defined(__AVX512F__)
   return (Vf)_mm512_maskz_mov_ps(_mm512_test_epi32_mask((__m512i)x, _mm512_set1_epi32(0x7f800000)), (__m512)y);
@@ -124,11 +124,9 @@ INLINE Power<Vd> exponential_of_twice(Vd x) {
 }
 // (1 - e) / (1 + e) with e = e^(-2 |x|), both halved, and the sign of x; 0 of subnormal numbers.
 template <class V> INLINE V tanh(V x) {
-  constexpr bool masks = BYTES == 64;  // AVX-512 clears a numerator for less than an argument
-  const V size = min_(splat<V>(32), magnitude(x));
-  const Power<V> e = exponential_of_twice(masks ? size : unless_subnormal(size, x));
-  const V half = fnma(e.power, splat<V>(0.5), splat<V>(0.5)), above = fnma(e.power, e.rest, half);
-  const V y = (masks ? unless_subnormal(above, x) : above) / fma(e.power, e.rest, 1 - half);
+  const Power<V> e = exponential_of_twice(unless_subnormal(min_(splat<V>(32), magnitude(x)), x));
+  const V half = fnma(e.power, splat<V>(0.5), splat<V>(0.5));
+  const V y = fnma(e.power, e.rest, half) / fma(e.power, e.rest, 1 - half);
   return (V)((typename Format<V>::U)y | sign(x));
 }
 
