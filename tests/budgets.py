@@ -106,7 +106,7 @@ CORE_FORWARD = 5e-6
 CORE_GRADIENT = 2e-5
 """The same for gradients: sums over up to 200 rows on top."""
 
-FUNCTION_ULP = {"tanh": 2.1, "sigmoid": 3.5, "exp": 1.3, "log_sigmoid": 4.0, "rsqrt": 1.5}
+FUNCTION_ULP = {"tanh": 2.1, "sigmoid": 3.5, "exp": 1.3, "log_sigmoid": 4.2, "rsqrt": 1.5}
 """The core's float32 functions, in units in the last place of normal results: half of one for the last rounding, one each for a sum's
 and a polynomial's before it; what all floats give (bench/README.md), rounded up. The baseline's sigmoid has 3.4, the others' 2.8."""
 
