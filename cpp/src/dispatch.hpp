@@ -44,6 +44,7 @@ struct Kernels {
   const char *name;
   void (*run[2])(const Run &);  // by gatecell_type
   void (*outer[2])(const Outer &);
+  void (*transpose[2])(const void *from, int64_t from_row, void *to, int64_t to_row, int64_t rows, int64_t columns);
   void (*function[2])(int32_t op, int64_t n, const void *x, void *y);
   void (*integer)(const IntRun &);
   double (*peak)();

@@ -36,6 +36,7 @@ template <class R> INLINE void fill(R *from, R *to, R value) {
 #include "product.inl"
 #include "tile.inl"
 #include "run.inl"
+#include "transpose.inl"
 #include "outer.inl"
 #include "integer.inl"
 
@@ -75,7 +76,12 @@ double peak() {
 
 }  // namespace
 
-const Kernels KERNELS = {ISA_NAME, {run<float>, run<double>}, {outer<float>, outer<double>}, {function<float>, function<double>}, integer,
+const Kernels KERNELS = {ISA_NAME,
+                         {run<float>, run<double>},
+                         {outer<float>, outer<double>},
+                         {transpose<float>, transpose<double>},
+                         {function<float>, function<double>},
+                         integer,
                          peak};
 
 }  // namespace gatecell

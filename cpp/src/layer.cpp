@@ -57,45 +57,6 @@ std::vector<Group> groups_of(const gatecell_plan &plan, const Loop &loop, const 
   return groups;
 }
 
-// Rows of a square become its columns.
-template <class V> void turn(V (&a)[4]) {
-  const V low = __builtin_shufflevector(a[0], a[1], 0, 4, 1, 5), high = __builtin_shufflevector(a[0], a[1], 2, 6, 3, 7);
-  const V low2 = __builtin_shufflevector(a[2], a[3], 0, 4, 1, 5), high2 = __builtin_shufflevector(a[2], a[3], 2, 6, 3, 7);
-  a[0] = __builtin_shufflevector(low, low2, 0, 1, 4, 5), a[1] = __builtin_shufflevector(low, low2, 2, 3, 6, 7);
-  a[2] = __builtin_shufflevector(high, high2, 0, 1, 4, 5), a[3] = __builtin_shufflevector(high, high2, 2, 3, 6, 7);
-}
-template <class V> void turn(V (&a)[2]) {
-  const V first = __builtin_shufflevector(a[0], a[1], 0, 2);
-  a[1] = __builtin_shufflevector(a[0], a[1], 1, 3), a[0] = first;
-}
-
-// A vector of 16 units of a matrix [k][unit] -> d, `row` elements apart.
-template <class R> void copy_units(const R *from, int64_t from_row, int64_t k_size, int64_t units, R *d, int64_t row) {
-  for (int64_t k = 0; k < k_size; k++, from += from_row, d += row) {
-    std::copy(from, from + units, d);
-    std::fill(d + units, d + PAD, R(0));
-  }
-}
-
-// The same of a matrix [unit][k], in squares that stay in registers: one element at a time would take four times as long.
-template <class R> void turn_units(const R *from, int64_t from_row, int64_t k_size, int64_t units, R *d, int64_t row) {
-  constexpr int L = 16 / sizeof(R);
-  typedef R V __attribute__((vector_size(16), aligned(alignof(R)), may_alias));
-  int64_t k = 0;
-  if (units == PAD)
-    for (; k + L <= k_size; k += L)
-      for (int64_t u = 0; u < PAD; u += L) {
-        V square[L];
-        for (int i = 0; i < L; i++) square[i] = *reinterpret_cast<const V *>(from + (u + i) * from_row + k);
-        turn(square);
-        for (int i = 0; i < L; i++) *reinterpret_cast<V *>(d + (k + i) * row + u) = square[i];
-      }
-  for (; k < k_size; k++) {
-    for (int64_t u = 0; u < units; u++) d[k * row + u] = from[u * from_row + k];
-    std::fill(d + k * row + units, d + k * row + PAD, R(0));
-  }
-}
-
 template <class R> void pack_term(const Term &t, int32_t turn, const PackedLoop &to, const Group &g, const gatecell_weight &w, R *base) {
   const auto columns = static_cast<int64_t>(g.columns.size());
   const auto column = std::find(g.columns.begin(), g.columns.end(), t.accumulator) - g.columns.begin();
@@ -110,10 +71,12 @@ template <class R> void pack_term(const Term &t, int32_t turn, const PackedLoop 
     const int64_t q = v / to.panel, width = std::min(to.panel, to.vectors - q * to.panel), row = columns * width * PAD;
     R *d = base + g.weights + q * to.panel * PAD * columns * g.depth + start * row + (column * width + v % to.panel) * PAD;
     const int64_t units = std::min(PAD, to.units - v * PAD);
+    if (units < PAD)
+      for (int64_t k = 0; k < k_size; k++) std::fill(d + k * row + units, d + k * row + PAD, R(0));
     if (t.transposed)
-      copy_units(from + v * PAD, w.row, k_size, units, d, row);
+      for (int64_t k = 0; k < k_size; k++) std::copy_n(from + k * w.row + v * PAD, units, d + k * row);
     else
-      turn_units(from + v * PAD * w.row, w.row, k_size, units, d, row);
+      kernels()->transpose[sizeof(R) == sizeof(double)](from + v * PAD * w.row, w.row, d, row, units, k_size);
   }
 }
 
@@ -152,6 +115,7 @@ gatecell_status gatecell_layer_new(const gatecell_plan *plan, gatecell_type type
     return fail(GATECELL_BAD_ARGUMENT, "a layer wants a plan, its sizes and its weights");
   for (int32_t a = 0; a < plan->axes; a++)
     if (sizes[a] < 1 || sizes[a] > (int64_t{1} << 24)) return fail(GATECELL_BAD_ARGUMENT, "an axis wants 1 to 16,777,216 units");
+  if (!kernels()) return GATECELL_NO_CPU;
   auto *layer = new gatecell_layer;
   layer->plan = plan;
   layer->type = type;

@@ -29,41 +29,6 @@ class Samples {
   int64_t t_ = 0, b_ = 0, count_ = 0, slot_[OUTER_DEPTH] = {}, row_[OUTER_DEPTH] = {};
 };
 
-template <int... K> struct Lanes {};
-template <int N, int... K> struct LanesBelow : LanesBelow<N - 1, N - 1, K...> {};
-template <int... K> struct LanesBelow<0, K...> {
-  using All = Lanes<K...>;
-};
-
-// Two rows of a matrix, W apart, exchange what lies beside the diagonal of their blocks of W.
-template <int W, class V, int... K> INLINE void exchange(V &a, V &b, Lanes<K...>) {
-  constexpr int L = sizeof...(K);
-  const V upper = a, lower = b;
-  a = __builtin_shufflevector(upper, lower, (K & W ? L + K - W : K)...);
-  b = __builtin_shufflevector(upper, lower, (K & W ? L + K : K + W)...);
-}
-
-template <int W, class V, int L> INLINE void exchange_all(V (&v)[L]) {
-  UNROLL for (int k = 0; k < L; k++) if (!(k & W)) exchange<W>(v[k], v[k + W], typename LanesBelow<L>::All{});
-  if constexpr (2 * W < L) exchange_all<2 * W>(v);
-}
-
-// to[c * to_row + r] = from[r * from_row + c]; a quarter of a cycle each where both sides have a vector left.
-template <class R> void transpose(const R *from, int64_t from_row, R *to, int64_t to_row, int64_t rows, int64_t columns) {
-  using V = typename Of<R>::V;
-  constexpr int L = Of<R>::lanes;
-  const int64_t whole = rows / L * L, wide = columns / L * L;
-  for (int64_t r = 0; r < whole; r += L)
-    for (int64_t c = 0; c < wide; c += L) {
-      V v[L];
-      UNROLL for (int k = 0; k < L; k++) v[k] = load(from + (r + k) * from_row + c);
-      exchange_all<1>(v);
-      UNROLL for (int k = 0; k < L; k++) store(to + (c + k) * to_row + r, v[k]);
-    }
-  for (int64_t r = 0; r < rows; r++)
-    for (int64_t c = r < whole ? wide : 0; c < columns; c++) to[c * to_row + r] = from[r * from_row + c];
-}
-
 template <class R> void outer(const Outer &job) {
   constexpr int64_t L = Of<R>::lanes, WIDE = OUTER_UNITS, HIGH = OUTER_ROWS;
   const int64_t panels = (job.n + WIDE - 1) / WIDE;
@@ -75,7 +40,7 @@ template <class R> void outer(const Outer &job) {
     for (int64_t p = job.first; p < job.last; p++) {
       const int64_t gate = p / panels, u0 = p % panels * WIDE, units = least(WIDE, job.n - u0);
       R *sum = total + (p - job.first) * blocks * HIGH * WIDE, *out = static_cast<R *>(job.out[gate]) + u0 * job.row;
-      in ? transpose(out, job.row, sum, WIDE, units, job.m) : transpose(sum, WIDE, out, job.row, job.m, units);
+      in ? transpose<R>(out, job.row, sum, WIDE, units, job.m) : transpose<R>(sum, WIDE, out, job.row, job.m, units);
       if (!ones || !job.sums[gate]) continue;
       R *one = sum + job.m * WIDE, *bias = static_cast<R *>(job.sums[gate]) + u0;
       std::memcpy(in ? one : bias, in ? bias : one, static_cast<size_t>(units) * sizeof(R));
