@@ -10,7 +10,7 @@ from measures import MEASURES, digits, megabytes, rate, seconds
 from record import Record, Results
 from rows import GROUPS, QUOTED, ROOF, Group, Row
 
-SHOWN = record.FOLDER / "amd-epyc-avx512.json"
+SHOWN = record.FOLDER / "amd-epyc-avx512vbmi.json"
 """The results that the READMEs and the plot show."""
 PEERS = ("gatecell", "torch", "onnxruntime")
 

@@ -190,18 +190,18 @@ using Words = py::array_t<int32_t, py::array::c_style>;
 
 struct Integer {
   std::unique_ptr<gatecell_integer, decltype(&gatecell_integer_free)> step{nullptr, gatecell_integer_free};
-  int64_t inputs, outputs;
+  int64_t inputs = 0, outputs = 0;
   std::vector<int64_t> states;
 
-  Integer(const std::vector<int32_t> &code, const std::vector<Words> &arrays, const Words &table, int64_t inputs_, int64_t outputs_,
-          std::vector<int64_t> states_)
-      : inputs(inputs_), outputs(outputs_), states(std::move(states_)) {
+  Integer(const std::vector<int32_t> &code, const std::vector<Words> &arrays, const Words &table, bool interpret) {
     std::vector<gatecell_ints> ints;
     for (const Words &a : arrays) ints.push_back({a.data(), a.size()});
     gatecell_integer *s = nullptr;
     check(gatecell_integer_new(code.data(), static_cast<int64_t>(code.size()), ints.data(), static_cast<int64_t>(ints.size()), table.data(),
-                               table.size(), &s));
+                               table.size(), interpret, &s));
     step.reset(s);
+    states.resize(static_cast<size_t>(gatecell_integer_sizes(s, &inputs, &outputs, nullptr)));
+    gatecell_integer_sizes(s, &inputs, &outputs, states.data());
   }
 
   Halves run(const Halves &x, const std::vector<Halves> &start, int threads) const {
@@ -338,7 +338,14 @@ PYBIND11_MODULE(_core, m) {
         return std::make_pair(compiled, loops);
       });
   py::class_<Integer>(m, "Integer")
-      .def(py::init<const std::vector<int32_t> &, const std::vector<Words> &, const Words &, int64_t, int64_t, std::vector<int64_t>>())
+      .def(py::init<const std::vector<int32_t> &, const std::vector<Words> &, const Words &, bool>(), py::arg("code"), py::arg("arrays"),
+           py::arg("table"), py::arg("interpret"))
+      .def_property_readonly("steps",
+                             [](const Integer &i) {
+                               int32_t compiled = 0, loops = 0;
+                               gatecell_integer_steps(i.step.get(), &compiled, &loops);
+                               return std::make_pair(compiled, loops);
+                             })
       .def("run", &Integer::run)
       .def_property_readonly(
           "lent", [](const py::object &self) { return lend(self.cast<const Integer &>().step.get(), "gatecell_integer", self); });

@@ -194,7 +194,7 @@ def forced(cpu, *args):
 def test_every_instruction_set_that_this_machine_has():
     """Forced by name; the sets with fused multiply-add give the same bits, forward and backward."""
     seen = {}
-    for cpu in ("baseline", "avx2", "avx512", "neon"):
+    for cpu in ("baseline", "avx2", "avx512", "avx512vnni", "avx512vbmi", "neon"):
         r = forced(cpu, str(budgets.CORE_FORWARD))
         if r.returncode == 0:
             name, seen[cpu] = r.stdout.split()

@@ -9,7 +9,6 @@
 #include <vector>
 
 #include "dispatch.hpp"
-#include "integer.hpp"
 #include "message.hpp"
 #include "plan.hpp"
 #include "pool.hpp"
@@ -61,19 +60,6 @@ gatecell_status fail(gatecell_status status, const char *sentence) {
 
 void *thread_scratch(int64_t bytes) { return scratch.get(bytes); }
 
-int64_t integer_bytes(const IntRun &job) {
-  int64_t halves = 0, tile = 0;
-  const int64_t rows = job.last - job.first;
-  const auto room = [&](int64_t size) { return (rows * up(size) + 31) / 32 * 32; };
-  for (const IntVector &v : job.step->vectors) halves += 2 * room(v.size);
-  for (const Operand &o : job.step->operands) halves += room(job.step->vectors[static_cast<size_t>(o.vector)].size);
-  for (const IntLoop &loop : job.step->loops)
-    tile = std::max(tile, static_cast<int64_t>(loop.accumulators.size() + 1) * TILE_ROWS * 16 +
-                              static_cast<int64_t>(loop.points.size() + 1) * 16);
-  return halves * 2 + tile * 4 + 64;
-}
-
-// What Runner takes, each piece rounded up to a cache line.
 int64_t scratch_bytes(const gatecell_layer &layer, int64_t rows) {
   const auto piece = [](int64_t bytes) { return (bytes + 63) / 64 * 64; };
   const int64_t size = size_of(layer.type), pointer = sizeof(void *);

@@ -12,7 +12,11 @@ namespace {
 
 struct Choice {
   const Kernels *kernels;
-  bool here;  // whether this machine has it
+  bool here;                   // whether this machine has it
+  const char *name = nullptr;  // of a set that differs from that of `kernels` in its integers alone
+  const Integers *integers = nullptr;
+
+  const char *called() const { return name ? name : kernels->name; }
 };
 
 #define OPERATION(code, name, expression) name,
@@ -27,12 +31,30 @@ const uint64_t STEP_KEYS[] = {
 #undef STEP
 };
 
+const uint64_t INTEGER_KEYS[] = {
+#define STEP(key, function) key,
+#include "integer_keys.inl"
+#undef STEP
+};
+
+template <size_t N> int32_t find(const uint64_t (&keys)[N], uint64_t key) {
+  for (size_t i = 0; i < N; i++)
+    if (keys[i] == key) return static_cast<int32_t>(i);
+  return -1;
+}
+
 // Best first.
 const Choice *choices(size_t &n) {
+#if defined(GATECELL_HAVE_AVX512)
+  const bool avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
+                      __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("fma");
+  const bool vnni = __builtin_cpu_supports("avx512vnni");
+#endif
   static const Choice all[] = {
 #if defined(GATECELL_HAVE_AVX512)
-      {&avx512_kernels, __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
-                            __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("fma")},
+      {&avx512_kernels, avx512 && vnni && __builtin_cpu_supports("avx512vbmi"), "avx512vbmi", &avx512vbmi_integers},
+      {&avx512_kernels, avx512 && vnni, "avx512vnni", &avx512vnni_integers},
+      {&avx512_kernels, avx512},
 #endif
 #if defined(GATECELL_HAVE_AVX2)
       {&avx2_kernels, __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")},
@@ -47,7 +69,8 @@ const Choice *choices(size_t &n) {
 }
 
 struct Chosen {
-  const Kernels *kernels = nullptr;
+  Kernels kernels{};
+  bool found = false;
   std::string trouble;
 };
 
@@ -60,12 +83,17 @@ Chosen choose() {
   Chosen chosen;
   const char *name = std::getenv("GATECELL_CPU");
   std::string known;
-  for (size_t i = 0; i < n; i++) {
-    const bool fits = name && *name ? !std::strcmp(name, all[i].kernels->name) : all[i].here;
-    if (fits && all[i].here && !chosen.kernels) chosen.kernels = all[i].kernels;
-    if (all[i].here) known += (known.empty() ? "" : ", ") + std::string(all[i].kernels->name);
+  for (const Choice *c = all; c < all + n; c++) {
+    const bool fits = name && *name ? !std::strcmp(name, c->called()) : c->here;
+    if (fits && c->here && !chosen.found) {
+      chosen.kernels = *c->kernels;
+      chosen.kernels.name = c->called();
+      if (c->integers) chosen.kernels.integers = *c->integers;
+      chosen.found = true;
+    }
+    if (c->here) known += (known.empty() ? "" : ", ") + std::string(c->called());
   }
-  if (!chosen.kernels) chosen.trouble = "GATECELL_CPU wants one of " + known + " on this machine, got " + name;
+  if (!chosen.found) chosen.trouble = "GATECELL_CPU wants one of " + known + " on this machine, got " + name;
   return chosen;
 }
 
@@ -73,8 +101,8 @@ Chosen choose() {
 
 const Kernels *kernels() {
   static const Chosen chosen = choose();
-  if (!chosen.kernels) fail(GATECELL_NO_CPU, chosen.trouble.c_str());
-  return chosen.kernels;
+  if (!chosen.found) fail(GATECELL_NO_CPU, chosen.trouble.c_str());
+  return chosen.found ? &chosen.kernels : nullptr;
 }
 
 int32_t operations() { return static_cast<int32_t>(sizeof OPERATIONS / sizeof OPERATIONS[0]); }
@@ -85,10 +113,7 @@ int32_t operation(const char *name) {
   return -1;
 }
 
-int32_t find_step(uint64_t key) {
-  for (size_t i = 0; i < sizeof STEP_KEYS / sizeof STEP_KEYS[0]; i++)
-    if (STEP_KEYS[i] == key) return static_cast<int32_t>(i);
-  return -1;
-}
+int32_t find_step(uint64_t key) { return find(STEP_KEYS, key); }
+int32_t find_integer_step(uint64_t key) { return find(INTEGER_KEYS, key); }
 
 }  // namespace gatecell

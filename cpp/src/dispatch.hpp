@@ -31,13 +31,29 @@ struct Outer {
 };
 
 // One share of an integer run: rows [first, last) of the batch, all steps.
+struct IntLayout;
 struct IntRun {
   const gatecell_integer *step;
   int64_t steps, batch, first, last;
   const int16_t *x;
   int16_t *const *states;
   int16_t *y;
-  void *scratch;  // integer_bytes(job)
+  void *scratch;            // layout->bytes, 64-byte aligned
+  const IntLayout *layout;  // lay_out(step, last - first)
+};
+
+// How an instruction set wants the operands and the weights of integer products.
+struct IntTraits {
+  int32_t lanes;  // 32-bit sums in a vector
+  bool bytes;     // int8 operands are bytes; else everything is int16
+  bool offset;    // bytes are unsigned, 128 more than they stand for
+  bool planes;    // int16 operands times int8 weights are two planes of bytes
+  bool narrow;    // int16 operands read int8 weights as they are; else these are kept as int16
+};
+
+struct Integers {
+  IntTraits traits;
+  void (*run)(const IntRun &);
 };
 
 struct Kernels {
@@ -46,21 +62,22 @@ struct Kernels {
   void (*outer[2])(const Outer &);
   void (*transpose[2])(const void *from, int64_t from_row, void *to, int64_t to_row, int64_t rows, int64_t columns);
   void (*function[2])(int32_t op, int64_t n, const void *x, void *y);
-  void (*integer)(const IntRun &);
+  Integers integers;
   double (*peak)();
 };
 
 int64_t scratch_bytes(const gatecell_layer &layer, int64_t rows);
 int64_t outer_bytes(const Outer &job, gatecell_type type);
-int64_t integer_bytes(const IntRun &job);
 void *thread_scratch(int64_t bytes);  // this thread's, 64-byte aligned; null: no memory
 
 const Kernels *kernels();             // null: GATECELL_CPU cannot be obeyed, and fail() has been told
 int32_t operations();                 // how many operations instructions may name
 int32_t operation(const char *name);  // -1: none of that name
 int32_t find_step(uint64_t key);      // -1: no compiled step
+int32_t find_integer_step(uint64_t key);
 
 extern const Kernels baseline_kernels, avx2_kernels, avx512_kernels, neon_kernels;
+extern const Integers avx512vnni_integers, avx512vbmi_integers;
 
 // Bounds that a plan is checked against, so that the kernels need no memory of their own.
 constexpr int64_t MOST_ARRAYS = 256, MOST_REGISTERS = 512, MOST_ACCUMULATORS = 64, MOST_SEGMENTS = 64;

@@ -1,16 +1,17 @@
-// Decodes, checks and packs an integer step, and opens the door to running it.
+// Decodes and checks an integer step, and opens the door to running it.
 //
 // The code, every list preceded by its length: vectors (place, size, array of a parameter or -1); the output's vector;
-// operands (vector, view); loops: size; accumulators: vector, sh, arrays of m and b; sources (operand, shift, array of the
-// matrix, N rows of K); instructions (op, three registers, two immediates, vector).
+// operands (vector; 0 as it is, 1 its view, 2 as it is and within int8); loops: size; accumulators: vector, sh, arrays of m and b;
+// sources (operand, shift, array of the matrix, N rows of K); instructions (op, three registers, two immediates, vector, width
+// of the value: 0 beyond int16, 1 inside, 2 inside and never -32768).
 #include "integer.hpp"
 
 #include <algorithm>
 #include <atomic>
 #include <functional>
+#include <memory>
 #include <new>
 
-#include "dispatch.hpp"
 #include "message.hpp"
 #include "pool.hpp"
 
@@ -27,26 +28,40 @@ class Builder {
 
   bool build(gatecell_integer &to) {
     to.vectors.resize(size(MOST_ARRAYS));
+    int64_t inputs = 0;
     for (IntVector &v : to.vectors) {
-      v.place = static_cast<Place>(next(0, 5));
-      v.size = next(1, MOST);
+      v = {static_cast<Place>(next(0, 5)), next(1, MOST + 1), static_cast<int64_t>(to.parameters.size()), false};
       const int32_t a = next(-1, count_);
-      v.values = static_cast<int64_t>(to.halves.size());
+      if (v.place == Place::input) to.input = static_cast<int32_t>(&v - to.vectors.data()), inputs++;
       if (v.place != Place::parameter) continue;
-      if (!is(a, v.size)) return false;
-      for (int64_t u = 0; u < up(v.size); u++) to.halves.push_back(u < v.size ? half(arrays_[a].values[u]) : int16_t{0});
+      if (!is(a, v.size, -HALF, HALF)) return false;
+      to.parameters.resize(to.parameters.size() + static_cast<size_t>(padded(to, v.size)), 0);
+      std::copy_n(arrays_[a].values, v.size, to.parameters.begin() + v.values);
     }
-    const auto n_vectors = static_cast<int64_t>(to.vectors.size());
-    to.output = next(0, n_vectors);
+    to.output = vector(to);
     to.operands.resize(size(MOST_ARRAYS));
-    for (Operand &o : to.operands) {
-      o.vector = next(0, n_vectors);
-      o.view = next(0, 2) != 0;
+    for (IntOperand &o : to.operands) {
+      o = {vector(to), false, true, 1, 0};
+      const int32_t kind = next(0, 3);
+      o.view = kind == 1;
+      o.planes = kind == 0 ? 2 : 1;
+      if (good_ && place(to, o.vector) > Place::temp) return false;
     }
     to.loops.resize(size(MOST_ARRAYS));
     for (IntLoop &loop : to.loops)
       if (!good_ || !read(to, loop)) return false;
-    return good_ && at_ == end_ && n_vectors > 0 && to.vectors[static_cast<size_t>(to.output)].place == Place::state;
+    if (!good_ || at_ != end_ || inputs != 1 || place(to, to.output) != Place::state) return false;
+    for (IntOperand &o : to.operands) {  // what cannot be bytes here is int16
+      o.bytes = o.bytes && to.traits.bytes && (o.planes == 1 || to.traits.planes);
+      if (!o.bytes) o.planes = 1;
+      o.row = padded(to, to.vectors[static_cast<size_t>(o.vector)].size) * (o.bytes ? 1 : 2);
+    }
+    for (IntLoop &loop : to.loops) {
+      pack(to, loop, arrays_);
+      to.slots += static_cast<int64_t>(loop.slots.size());
+      for (const IntPass &pass : loop.passes) to.segments += static_cast<int64_t>(pass.segments.size());
+    }
+    return true;
   }
 
  private:
@@ -62,73 +77,105 @@ class Builder {
     return good_ ? *at_++ : 0;
   }
   size_t size(int64_t most) { return static_cast<size_t>(next(0, most + 1)); }
-  static int64_t up(int64_t n) { return (n + 15) / 16 * 16; }
-  bool is(int32_t a, int64_t length) {
-    good_ = good_ && a >= 0 && arrays_[a].length == length;
+  int32_t vector(const gatecell_integer &to) { return next(0, static_cast<int64_t>(to.vectors.size())); }
+  static Place place(const gatecell_integer &to, int32_t v) { return to.vectors[static_cast<size_t>(v)].place; }
+  // Whether array `a` has so many values, all in [low, high).
+  bool is(int32_t a, int64_t length, int64_t low, int64_t high) {
+    good_ = good_ && a >= 0 && arrays_[a].length == length &&
+            std::all_of(arrays_[a].values, arrays_[a].values + length, [&](int32_t v) { return low <= v && v < high; });
     return good_;
-  }
-  int16_t half(int32_t v) {
-    good_ = good_ && v >= -HALF && v < HALF;
-    return static_cast<int16_t>(v);
-  }
-  int64_t words(gatecell_integer &to, int64_t n) {
-    const int32_t a = next(0, count_);
-    const auto begin = static_cast<int64_t>(to.words.size());
-    if (!is(a, n)) return 0;
-    for (int64_t u = 0; u < up(n); u++) to.words.push_back(u < n ? arrays_[a].values[u] : 0);
-    return begin;
   }
 
   bool read(gatecell_integer &to, IntLoop &loop) {
-    const auto n_vectors = static_cast<int64_t>(to.vectors.size());
+    if (to.vectors.empty()) return false;
+    loop.size = next(1, MOST + 1);
     const auto fits = [&](int32_t v) { return to.vectors[static_cast<size_t>(v)].size == loop.size; };
-    loop.size = next(1, MOST);
     loop.accumulators.resize(size(MOST_ACCUMULATORS));
     for (IntAccumulator &a : loop.accumulators) {
-      a.vector = next(0, n_vectors);
-      if (!fits(a.vector) || to.vectors[static_cast<size_t>(a.vector)].place != Place::accumulator) return false;
-      a.sh = next(1, 31);
-      a.m = words(to, loop.size);
-      a.b = words(to, loop.size);
+      a.vector = vector(to);
+      if (!fits(a.vector) || place(to, a.vector) != Place::accumulator) return false;
+      loop.sh.push_back(next(1, 31));
+      a.m = next(0, count_);
+      a.b = next(0, count_);
+      if (!is(a.m, loop.size, 1, HALF) || !is(a.b, loop.size, INT32_MIN, int64_t{1} << 31)) return false;
       a.sources.resize(size(MOST_SEGMENTS));
       for (IntSource &s : a.sources) {
-        s.operand = next(0, static_cast<int64_t>(to.operands.size()));
-        s.shift = next(0, 31);
-        if (!good_ || !pack(to, s, loop.size)) return false;
+        s = {next(0, static_cast<int64_t>(to.operands.size())), next(0, 31), next(0, count_)};
+        if (!good_ || !multiplies(to, s, loop.size)) return false;
       }
+      if (!good_ || a.sources.empty()) return false;
     }
     loop.points.resize(size(MOST_REGISTERS));
     int32_t k = 0;
     for (IntInstr &i : loop.points) {
-      i.op = static_cast<IntOp>(next(0, static_cast<int64_t>(IntOp::count)));
+      i = {static_cast<IntOp>(next(0, static_cast<int64_t>(IntOp::count))), 0, 0, 0, 0, 0, 0, false, false};
       for (int32_t *r : {&i.a, &i.b, &i.c}) *r = next(0, std::max(k, 1));
       i.n0 = any();
       i.n1 = any();
       const bool shifts = i.op >= IntOp::lerp && i.op <= IntOp::round;
       if (shifts && (i.n0 < 0 || i.n0 > 30)) return false;
-      i.vector = next(-1, n_vectors);
-      const bool moves = i.op == IntOp::read || i.op == IntOp::write;
-      if (moves && (i.vector < 0 || !fits(i.vector))) return false;
-      if (i.op == IntOp::write) {
-        const Place p = to.vectors[static_cast<size_t>(i.vector)].place;
-        if (p != Place::state && p != Place::temp) return false;
-      }
+      const int32_t v = next(-1, static_cast<int64_t>(to.vectors.size()));
+      i.width = next(0, 3);
+      if ((i.op == IntOp::read || i.op == IntOp::write) && (v < 0 || !fits(v) || !reach(to, loop, i, v))) return false;
+      loop.immediates.insert(loop.immediates.end(), {i.n0, i.n1});
       k++;
     }
+    find(loop);
     return good_;
   }
 
-  // Panels of 16 units; in a panel, for each pair of k, the units' pairs of weights side by side.
-  bool pack(gatecell_integer &to, IntSource &s, int64_t n) {
-    const int64_t k = to.vectors[static_cast<size_t>(to.operands[static_cast<size_t>(s.operand)].vector)].size, pairs = (k + 1) / 2;
-    const int32_t a = next(0, count_);
-    if (!is(a, n * k)) return false;
-    s.weights = static_cast<int64_t>(to.halves.size());
-    to.halves.resize(to.halves.size() + static_cast<size_t>(up(n) * pairs * 2), 0);
-    int16_t *at = to.halves.data() + s.weights;
-    for (int64_t u = 0; u < n; u++)
-      for (int64_t i = 0; i < k; i++) at[((u / 16 * pairs + i / 2) * 16 + u % 16) * 2 + i % 2] = half(arrays_[a].values[u * k + i]);
-    return good_;
+  // A matrix of N rows for an operand; what is beyond int8, or shifted too far for a byte more, makes its operand one of int16.
+  bool multiplies(gatecell_integer &to, const IntSource &s, int64_t n) {
+    IntOperand &o = to.operands[static_cast<size_t>(s.operand)];
+    const gatecell_ints &w = arrays_[s.array];
+    if (!is(s.array, n * to.vectors[static_cast<size_t>(o.vector)].size, 1 - HALF, HALF)) return false;
+    const bool int8 = std::all_of(w.values, w.values + w.length, [](int32_t v) { return -127 <= v && v <= 127; });
+    o.bytes = o.bytes && int8 && (o.planes == 1 || s.shift < 24);
+    return true;
+  }
+
+  // The place of a read or write: an accumulator of this loop, or a slot.
+  bool reach(gatecell_integer &to, IntLoop &loop, IntInstr &i, int32_t v) {
+    const bool writes = i.op == IntOp::write;
+    const Place p = place(to, v);
+    if (p == Place::accumulator) {
+      const auto a =
+          std::find_if(loop.accumulators.begin(), loop.accumulators.end(), [&](const IntAccumulator &c) { return c.vector == v; });
+      i.at = static_cast<int32_t>(a - loop.accumulators.begin());
+      i.sum = true;
+      return !writes && a != loop.accumulators.end();
+    }
+    if (writes && p != Place::state && p != Place::temp) return false;
+    to.vectors[static_cast<size_t>(v)].read |= !writes;
+    const auto s = std::find_if(loop.slots.begin(), loop.slots.end(), [&](const IntSlot &c) { return c.vector == v && c.write == writes; });
+    i.at = static_cast<int32_t>(s - loop.slots.begin());
+    if (s != loop.slots.end()) return true;
+    loop.slots.push_back({v, writes});
+    return true;
+  }
+
+  // The compiled step with these instructions; algebra/points.py computes the same key.
+  static void find(IntLoop &loop) {
+    uint64_t h = 0xcbf29ce484222325ull;
+    const auto add = [&](int64_t word) {
+      for (int shift = 0; shift < 32; shift += 8) h = (h ^ (static_cast<uint64_t>(word) >> shift & 0xffu)) * 0x100000001b3ull;
+    };
+    add(static_cast<int64_t>(loop.accumulators.size()));
+    for (const IntInstr &i : loop.points) {
+      const bool shifts = i.op >= IntOp::lerp && i.op <= IntOp::round, narrow = -HALF <= i.n0 && i.n1 < HALF;
+      const int64_t kind = shifts                              ? (i.n0 == 0    ? 0
+                                                                  : i.n0 < 15  ? 1
+                                                                  : i.n0 == 15 ? 2
+                                                                               : 3)
+                           : i.op != IntOp::clamp              ? 0
+                           : i.n0 == -HALF && i.n1 == HALF - 1 ? 1
+                           : narrow && i.n0 <= i.n1            ? 2
+                                                               : 3;
+      for (const int64_t word :
+           {static_cast<int64_t>(i.op), int64_t{i.a}, int64_t{i.b}, int64_t{i.c}, kind, int64_t{i.sum}, int64_t{i.at}, int64_t{i.width}})
+        add(word);
+    }
+    loop.step = find_integer_step(h);
   }
 
   const int32_t *at_, *end_;
@@ -137,32 +184,81 @@ class Builder {
   bool good_ = true;
 };
 
+// Entry n in all forms; false: a form has no room for it.
+template <int32_t SIZE> bool set_chord(Chords<SIZE> &to, int32_t n, int32_t value, int32_t rise) {
+  if (n >= 255 && value >> 8 != to.value[254] >> 8) return false;
+  if (n >= 128 && rise >> 8) return false;
+  if (n >= SIZE) return true;
+  to.value[n] = static_cast<uint16_t>(value);
+  to.rise[n] = static_cast<uint16_t>(rise);
+  to.pair[n] = static_cast<uint32_t>(value) + static_cast<uint32_t>(rise) * 65536u;
+  if (n < 256) {
+    to.value_low[n] = static_cast<uint8_t>(value);
+    to.value_high[n] = static_cast<uint8_t>(value >> 8);
+    to.rise_low[n] = static_cast<uint8_t>(rise);
+  }
+  if (n >= 255 && n < 383) {
+    to.value_tail[n - 255] = static_cast<uint8_t>(value);
+    to.rise_tail[n - 255] = static_cast<uint8_t>(rise);
+  }
+  if (n < 128) to.rise_high[n] = static_cast<uint8_t>(rise >> 8);
+  return true;
+}
+
+// False: no tanh, steps too long for 16 bits, or not flat at its end.
+bool set_table(IntTable &to, const int32_t *table) {
+  for (int32_t n = 0; n + 1 < GATECELL_TABLE; n++) {
+    const int32_t value = table[n], rise = table[n + 1] - value;
+    if (value < 0 || value >= HALF || rise < 0 || rise > 512 || value + rise >= HALF || (n >= TANH_END && rise)) return false;
+    if (!set_chord(to.tanh, n, 2 * value, 2 * rise) || !set_chord(to.sigmoid, n, static_cast<int32_t>(HALF) + value, rise)) return false;
+  }
+  return true;
+}
+
 }  // namespace
 }  // namespace gatecell
 
 using namespace gatecell;
 
 gatecell_status gatecell_integer_new(const int32_t *code, int64_t length, const gatecell_ints *arrays, int64_t count, const int32_t *table,
-                                     int64_t entries, gatecell_integer **out) try {
+                                     int64_t entries, int32_t interpret, gatecell_integer **out) try {
   if ((!code && length) || length < 0 || (!arrays && count) || count < 0 || !table || entries != GATECELL_TABLE || !out)
     return fail(GATECELL_BAD_ARGUMENT, "an integer step wants its code, its arrays and a table of 514 entries");
-  auto *step = new gatecell_integer;
-  bool good = Builder(code, length, arrays, count).build(*step);
-  for (int64_t n = 0; n + 1 < entries; n++) {
-    good = good && table[n] >= 0 && table[n] < HALF && table[n + 1] >= 0 && table[n + 1] < HALF;
-    step->table.push_back(static_cast<int32_t>(static_cast<uint32_t>(table[n]) | static_cast<uint32_t>(table[n + 1]) << 16));
-  }
-  if (!good) {
-    delete step;
+  const Kernels *k = kernels();
+  if (!k) return GATECELL_NO_CPU;
+  auto step = std::make_unique<gatecell_integer>();
+  step->traits = k->integers.traits;
+  if (!Builder(code, length, arrays, count).build(*step) || !set_table(step->table, table))
     return fail(GATECELL_BAD_PLAN, "the integer step is damaged: an index or a value is out of range, or it is cut short");
-  }
-  *out = step;
+  for (IntLoop &loop : step->loops)
+    if (interpret) loop.step = -1;
+  *out = step.release();
   return GATECELL_OK;
 } catch (const std::bad_alloc &) {
   return fail(GATECELL_NO_MEMORY, "no memory for an integer step");
 }
 
 void gatecell_integer_free(gatecell_integer *step) { delete step; }
+
+void gatecell_integer_steps(const gatecell_integer *step, int32_t *compiled, int32_t *loops) {
+  *compiled = *loops = 0;
+  for (const IntLoop &loop : step->loops) {
+    ++*loops;
+    *compiled += loop.step >= 0;
+  }
+}
+
+int32_t gatecell_integer_sizes(const gatecell_integer *step, int64_t *inputs, int64_t *outputs, int64_t *states) {
+  *inputs = step->vectors[static_cast<size_t>(step->input)].size;
+  *outputs = step->vectors[static_cast<size_t>(step->output)].size;
+  int32_t count = 0;
+  for (const IntVector &v : step->vectors) {
+    if (v.place != Place::state) continue;
+    if (states) states[count] = v.size;
+    count++;
+  }
+  return count;
+}
 
 gatecell_status gatecell_integer_run(const gatecell_integer *step, int64_t T, int64_t B, const int16_t *x, int16_t *const *states,
                                      int16_t *y, int32_t threads) try {
@@ -171,16 +267,19 @@ gatecell_status gatecell_integer_run(const gatecell_integer *step, int64_t T, in
   const Kernels *k = kernels();
   if (!k) return GATECELL_NO_CPU;
   if (T == 0 || B == 0) return GATECELL_OK;
-  const double work = static_cast<double>(step->halves.size()) * static_cast<double>(T) * static_cast<double>(B);  // multiply-adds, nearly
+  // Four multiply-adds of bytes take the time of one of float32.
+  const double work = step->work / 4 * static_cast<double>(T) * static_cast<double>(B);
   const int32_t shares = shares_for(threads, (B + TILE_ROWS - 1) / TILE_ROWS, work);
   std::atomic<bool> starved{false};
   const auto share_of = [&](int32_t share) {
-    IntRun job{step, T, B, B * share / shares, B * (share + 1) / shares, x, states, y, nullptr};
-    job.scratch = thread_scratch(integer_bytes(job));
+    IntRun job{step, T, B, B * share / shares, B * (share + 1) / shares, x, states, y, nullptr, nullptr};
+    const IntLayout layout = lay_out(*step, job.last - job.first);
+    job.layout = &layout;
+    job.scratch = thread_scratch(layout.bytes);
     if (!job.scratch)
       starved = true;
     else
-      k->integer(job);
+      k->integers.run(job);
   };
   share_out(shares, std::ref(share_of));  // by reference: a std::function of its own would allocate
   return starved ? fail(GATECELL_NO_MEMORY, "no memory for an integer run's scratch") : GATECELL_OK;

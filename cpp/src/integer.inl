@@ -1,231 +1,211 @@
 // Integer steps over time (docs/arithmetic.md).  Included once per instruction set; integers have one right answer, so all
-// give the same bits, and so do Python's definition and the emitted C.
+// give the same bits, and so do Python's definition and the emitted C.  Knows no cell.
+//
+// Products fill the sums of a group of units in L1, then the loop's step runs on them: a compiled one where its instructions have
+// one, else the interpreter.  A stream's steps are as short as 100 ns: what is the same on every other step is prepared once a run.
 
-constexpr int INT_LANES = BYTES / 4, INT_PARTS = 16 / INT_LANES, INT_ROWS = BYTES == 64 ? 8 : 2;
-
-typedef int32_t Viu __attribute__((vector_size(BYTES), aligned(4), may_alias));
-typedef uint32_t Vu __attribute__((vector_size(BYTES)));
-
-INLINE Vi load_i(const int32_t *p) { return *reinterpret_cast<const Viu *>(p); }
-INLINE void store_i(int32_t *p, Vi v) { *reinterpret_cast<Viu *>(p) = v; }
-INLINE Vi splat_i(int32_t x) { return x - Vi{}; }
-
-// In each 32-bit lane: the sum of two products of 16-bit halves.
+INLINE Vh load_some(const int16_t *p, int64_t n) {  // n < GROUP; the others are 0
 #if defined(__AVX512F__)
-INLINE Vi madd(Vi a, Vi b) { return (Vi)_mm512_madd_epi16((__m512i)a, (__m512i)b); }
-INLINE Vi gather(const int32_t *t, Vi i) { return (Vi)_mm512_i32gather_epi32((__m512i)i, t, 4); }
-#elif defined(__AVX2__)
-INLINE Vi madd(Vi a, Vi b) { return (Vi)_mm256_madd_epi16((__m256i)a, (__m256i)b); }
-INLINE Vi gather(const int32_t *t, Vi i) { return (Vi)_mm256_i32gather_epi32(t, (__m256i)i, 4); }
+  return (Vh)_mm512_maskz_loadu_epi16((1u << n) - 1, p);
 #else
-#if defined(__SSE2__)
-INLINE Vi madd(Vi a, Vi b) { return (Vi)_mm_madd_epi16((__m128i)a, (__m128i)b); }
+  Vh v = {};
+  std::memcpy(&v, p, static_cast<size_t>(n) * 2);
+  return v;
+#endif
+}
+INLINE void store_some(int16_t *p, Vh v, int64_t n) {
+#if defined(__AVX512F__)
+  _mm512_mask_storeu_epi16(p, (1u << n) - 1, (Raw)v);
 #else
-INLINE Vi madd(Vi a, Vi b) { return (a << 16 >> 16) * (b << 16 >> 16) + (a >> 16) * (b >> 16); }
+  std::memcpy(p, &v, static_cast<size_t>(n) * 2);
 #endif
-INLINE Vi gather(const int32_t *t, Vi i) {
-  Vi y;
-  for (int k = 0; k < INT_LANES; k++) y[k] = t[i[k]];
-  return y;
 }
-#endif
-
-INLINE Vi greater(Vi a, Vi b) { return a > b ? a : b; }
-INLINE Vi smaller(Vi a, Vi b) { return a < b ? a : b; }
-INLINE Vi saturate(Vi a, int32_t low, int32_t high) { return smaller(greater(a, splat_i(low)), splat_i(high)); }
-INLINE Vi rounded(Vi a, int32_t n) { return (a + (1 << n >> 1)) >> n; }
-
-// floor((a m + 2^(15 + sh)) / 2^(16 + sh)), saturated, without leaving 32 bits: a m / 2^16 by halves.
-INLINE Vi requantized(Vi a, Vi m, int32_t sh) {
-  const Vi low = (Vi)((((Vu)a & 0xffffu) * (Vu)m) >> 16);
-  return saturate(rounded((a >> 16) * m + low, sh), -32768, 32767);
+INLINE void store_bytes(uint8_t *to, Vh v) {
+  const Vb b = __builtin_convertvector(v, Vb);
+  std::memcpy(to, &b, sizeof b);
 }
 
-// The chord of the table at |a|: bits of the fraction, shift of the result.
-INLINE Vi chord(const int32_t *table, Vi a, int bits, int shift) {
-  const Vi magnitude = greater(a, -a), at = smaller(magnitude >> bits, splat_i(GATECELL_TABLE - 2)), pair = gather(table, at);
-  const Vi low = pair & 0xffff, rise = (pair >> 16) - low;
-  const Vi y = ((low << bits) + rise * (magnitude & ((1 << bits) - 1)) + (1 << (shift - 1))) >> shift;
-  return a < 0 ? -y : y;
-}
-
-// c[rows][16 units] = sum over pairs of k; a: int16 rows, w: a panel.
-template <int ROWS> __attribute__((noinline)) void dot_tile(const int16_t *a, int64_t row, int64_t pairs, const int16_t *w, int32_t *c) {
-  Vi sum[ROWS][INT_PARTS] = {};
-  for (int64_t k = 0; k < pairs; k++, w += 32) {
-    Vi b[INT_PARTS];
-    UNROLL for (int j = 0; j < INT_PARTS; j++) std::memcpy(&b[j], w + j * INT_LANES * 2, BYTES);
-    UNROLL for (int m = 0; m < ROWS; m++) {
-      int32_t pair;
-      std::memcpy(&pair, a + m * row + 2 * k, 4);
-      UNROLL for (int j = 0; j < INT_PARTS; j++) sum[m][j] += madd(splat_i(pair), b[j]);
-    }
+template <class F> INLINE void each_group(const IntEnter &e, const int16_t *from, int64_t rows, int64_t bytes, F f) {
+  uint8_t *to = e.to;
+  for (int64_t b = 0; b < rows; b++, from += e.row, to += e.to_row) {
+    int64_t u = 0;
+    for (; u + GROUP <= e.n; u += GROUP) f(to + u * bytes, load_h(from + u));
+    if (u < e.n) f(to + u * bytes, load_some(from + u, e.n - u));
   }
-  UNROLL for (int m = 0; m < ROWS; m++) UNROLL for (int j = 0; j < INT_PARTS; j++) store_i(c + m * 16 + j * INT_LANES, sum[m][j]);
 }
 
-INLINE void dot(int64_t rows, const int16_t *a, int64_t row, int64_t pairs, const int16_t *w, int32_t *c) {
-  int64_t m = 0;
-  for (; m + INT_ROWS <= rows; m += INT_ROWS) dot_tile<INT_ROWS>(a + m * row, row, pairs, w, c + m * 16);
-  for (; m < rows; m++) dot_tile<1>(a + m * row, row, pairs, w, c + m * 16);
+INLINE void enter(const IntEnter &e, const int16_t *from, int64_t rows) {
+  constexpr int16_t OFFSET = TRAITS.offset ? 128 : 0;
+  switch (e.kind) {
+    case IntEnter::view_words:
+      return each_group(e, from, rows, 2, [](uint8_t *p, Vh x) { store_h(reinterpret_cast<int16_t *>(p), product15(x, splat_h(127))); });
+    case IntEnter::words: return each_group(e, from, rows, 2, [](uint8_t *p, Vh x) { store_h(reinterpret_cast<int16_t *>(p), x); });
+    case IntEnter::view_bytes:
+      return each_group(e, from, rows, 1, [](uint8_t *p, Vh x) { store_bytes(p, product15(x, splat_h(127)) + OFFSET); });
+    case IntEnter::bytes: return each_group(e, from, rows, 1, [](uint8_t *p, Vh x) { store_bytes(p, x + OFFSET); });
+    case IntEnter::planes:
+      return each_group(e, from, rows, 1, [plane = e.plane](uint8_t *p, Vh x) {
+        store_bytes(p, (x >> 8) + OFFSET);
+        store_bytes(p + plane, x);
+      });
+  }
+}
+
+// Rows of n values, from places `row` apart to others `to_row` apart; PAD: what is left of a row's last group becomes 0.
+template <bool PAD> INLINE void copy_rows(int64_t rows, const int16_t *from, int64_t row, int16_t *to, int64_t to_row, int64_t n) {
+  for (int64_t b = 0; b < rows; b++, from += row, to += to_row) {
+    int64_t u = 0;
+    for (; u + GROUP <= n; u += GROUP) store_h(to + u, load_h(from + u));
+    if (u == n) continue;
+    const Vh rest = load_some(from + u, n - u);
+    if (PAD)
+      store_h(to + u, rest);
+    else
+      store_some(to + u, rest, n - u);
+  }
 }
 
 class IntRunner {
  public:
-  explicit IntRunner(const IntRun &job) : job_(job), step_(*job.step), rows_(job.last - job.first) {
-    auto *p = static_cast<int16_t *>(job.scratch);
-    for (size_t v = 0; v < step_.vectors.size(); v++) {
-      const IntVector &info = step_.vectors[v];
-      old_[v] = fresh_[v] = nullptr;
-      if (info.place == Place::state || info.place == Place::temp || info.place == Place::input) p = take(p, rows_ * up(info.size), old_[v]);
-      if (info.place == Place::state) p = take(p, rows_ * up(info.size), fresh_[v]);
-    }
-    for (size_t o = 0; o < step_.operands.size(); o++) p = take(p, rows_ * up(size_of(step_.operands[o].vector)), operand_[o]);
-    tile_ = reinterpret_cast<int32_t *>(p);
+  explicit IntRunner(const IntRun &job)
+      : job_(job), step_(*job.step), layout_(*job.layout), scratch_(static_cast<uint8_t *>(job.scratch)), rows_(job.last - job.first) {
+    for (int odd = 0; odd < (job.steps > 1 ? 2 : 1); odd++) prepare(odd);
   }
 
-  void operator()() {
-    int32_t s = 0;
-    for (size_t v = 0; v < step_.vectors.size(); v++)
-      if (step_.vectors[v].place == Place::state) copy_in(v, job_.states[s++] + job_.first * step_.vectors[v].size);
-    const auto output = static_cast<size_t>(step_.output);
-    for (int64_t t = 0; t < job_.steps; t++) {
-      for (size_t v = 0; v < step_.vectors.size(); v++)
-        if (step_.vectors[v].place == Place::input) copy_in(v, job_.x + (t * job_.batch + job_.first) * step_.vectors[v].size);
-      refresh([](Place p) { return p == Place::input || p == Place::state; });
-      for (const IntLoop &loop : step_.loops) {
-        run(loop);
-        refresh([](Place p) { return p == Place::temp; });
+  void operator()() const {
+    each_state([&](int32_t v, int64_t n, int16_t *state) {
+      copy_rows<true>(rows_, state, n, vector(v, false), up(n), n);
+      for (int32_t o = 0; o < operands(); o++)
+        if (operand(o).vector == v) enter(entry(o, false), vector(v, false), rows_);
+    });
+    const int64_t into = size_of(step_.input), out = size_of(step_.output);
+    const bool reads = info(step_.input).read;
+    const int16_t *x = job_.x + job_.first * into;
+    int16_t *y = job_.y + job_.first * out;
+    for (int64_t t = 0; t < job_.steps; t++, x += job_.batch * into, y += job_.batch * out) {
+      const bool odd = t & 1;
+      if (reads) copy_rows<true>(rows_, x, into, vector(step_.input, odd), up(into), into);
+      for (const IntEnter *e = enters(odd); e < inputs_[odd]; e++) enter(*e, x, rows_);
+      IntStage *const end = stages(odd) + step_.loops.size();
+      for (IntStage *p = stages(odd); p < end; p++) {
+        run(*p, odd);
+        for (const IntEnter *e = p->enters; e < p->end; e++) enter(*e, e->from, rows_);
       }
-      for (size_t v = 0; v < step_.vectors.size(); v++)
-        if (fresh_[v]) {
-          int16_t *const was = old_[v];
-          old_[v] = fresh_[v];
-          fresh_[v] = was;
-        }
-      copy_out(output, job_.y + (t * job_.batch + job_.first) * step_.vectors[output].size);
+      copy_rows<false>(rows_, vector(step_.output, !odd), up(out), y, out, out);
     }
-    s = 0;
-    for (size_t v = 0; v < step_.vectors.size(); v++)
-      if (step_.vectors[v].place == Place::state) copy_out(v, job_.states[s++] + job_.first * step_.vectors[v].size);
+    each_state([&](int32_t v, int64_t n, int16_t *state) { copy_rows<false>(rows_, vector(v, job_.steps & 1), up(n), state, n, n); });
   }
 
  private:
-  static int64_t up(int64_t n) { return (n + 15) / 16 * 16; }
-  static int16_t *take(int16_t *p, int64_t n, int16_t *&to) {
-    to = p;
-    for (int64_t k = 0; k < n; k++) p[k] = 0;
-    return p + (n + 31) / 32 * 32;
-  }
-  int64_t size_of(int32_t v) const { return step_.vectors[static_cast<size_t>(v)].size; }
-  void copy_in(size_t v, const int16_t *from) {
-    const int64_t n = step_.vectors[v].size;
-    for (int64_t b = 0; b < rows_; b++) std::memcpy(old_[v] + b * up(n), from + b * n, static_cast<size_t>(n) * 2);
-  }
-  void copy_out(size_t v, int16_t *to) const {
-    const int64_t n = step_.vectors[v].size;
-    for (int64_t b = 0; b < rows_; b++) std::memcpy(to + b * n, old_[v] + b * up(n), static_cast<size_t>(n) * 2);
+  static int64_t up(int64_t n) { return (n + GROUP - 1) / GROUP * GROUP; }
+  const IntVector &info(int32_t v) const { return step_.vectors[static_cast<size_t>(v)]; }
+  int64_t size_of(int32_t v) const { return info(v).size; }
+  const IntOperand &operand(int32_t o) const { return step_.operands[static_cast<size_t>(o)]; }
+  int32_t operands() const { return static_cast<int32_t>(step_.operands.size()); }
+  template <class T> T *place(int64_t offset) const { return reinterpret_cast<T *>(scratch_ + offset); }
+  IntStage *stages(bool odd) const { return place<IntStage>(layout_.stages) + odd * step_.loops.size(); }
+  IntEnter *enters(bool odd) const { return place<IntEnter>(layout_.enters) + odd * step_.operands.size(); }
+
+  template <class F> void each_state(F f) const {
+    int32_t s = 0;
+    for (int32_t v = 0; v < static_cast<int32_t>(step_.vectors.size()); v++)
+      if (info(v).place == Place::state) f(v, size_of(v), job_.states[s++] + job_.first * size_of(v));
   }
 
-  // What enters products, of the vectors that have changed; behind the last value an odd row keeps a zero.
-  template <class F> void refresh(F changed) {
-    for (size_t o = 0; o < step_.operands.size(); o++) {
-      const auto v = static_cast<size_t>(step_.operands[o].vector);
-      if (!changed(step_.vectors[v].place)) continue;
-      const int64_t n = step_.vectors[v].size, wide = up(n);
-      for (int64_t b = 0; b < rows_; b++) {
-        const int16_t *from = old_[v] + b * wide;
-        int16_t *to = operand_[o] + b * wide;
-        if (step_.operands[o].view)
-          for (int64_t u = 0; u < n; u++) to[u] = static_cast<int16_t>((from[u] * 127 + 16384) >> 15);
+  // A vector's rows, an operand's: those of a state have two places, which change parts from step to step.
+  int16_t *vector(int32_t v, bool second) const {
+    if (info(v).place == Place::parameter) return const_cast<int16_t *>(step_.parameters.data()) + info(v).values;
+    return place<int16_t>(second ? layout_.fresh[v] : layout_.rows[v]);
+  }
+  uint8_t *rows_of(int32_t o, bool second) const { return scratch_ + (second ? layout_.next[o] : layout_.operand[o]); }
+
+  // How an operand is made of its vector.
+  IntEnter entry(int32_t k, bool second) const {
+    const IntOperand &o = operand(k);
+    const bool input = info(o.vector).place == Place::input;
+    const int64_t n = size_of(o.vector);
+    const auto kind = !o.bytes ? (o.view ? IntEnter::view_words : IntEnter::words)
+                      : o.view ? IntEnter::view_bytes
+                               : o.planes == 1 ? IntEnter::bytes
+                                               : IntEnter::planes;
+    // Scratch has room for whole groups.
+    const int16_t *const from = input ? nullptr : vector(o.vector, second);
+    return {kind, from, input ? n : up(n), input ? n : up(n), rows_of(k, second), o.row, rows_ * o.row};
+  }
+
+  void prepare(bool odd) {
+    auto *source = place<IntRows>(layout_.sources) + odd * step_.segments;
+    auto *slot = place<IntTile::Rows>(layout_.slots) + odd * step_.slots;
+    IntEnter *e = enters(odd);
+    const auto enter_vector = [&](int32_t v, bool second) {
+      for (int32_t o = 0; o < operands(); o++)
+        if (operand(o).vector == v) *e++ = entry(o, second);
+    };
+    enter_vector(step_.input, odd);
+    inputs_[odd] = e;
+    IntStage *stage = stages(odd);
+    for (const IntLoop &loop : step_.loops) {
+      const int64_t sums = static_cast<int64_t>(loop.accumulators.size()) * 2 * INT_LANES;
+      const bool across = rows_ == 1;
+      auto *const tile_sums = place<int32_t>(layout_.sums);
+      const IntTile tile = {slot,    0, 0, across, 0, tile_sums, sums, nullptr, across ? 2 * sums : 0, loop.sh.data(), loop.immediates.data(),
+                            &step_.table};
+      const IntDot dot = {nullptr, source, 0, nullptr, loop.half_panel, nullptr, tile_sums, sums, 1, across && odd ? -1 : 1};
+      IntEnter *const first = e;
+      for (const IntSlot &s : loop.slots) {
+        *slot++ = {vector(s.vector, s.write ? !odd : odd), info(s.vector).place == Place::parameter ? 0 : up(size_of(s.vector))};
+        if (s.write) enter_vector(s.vector, !odd);
+      }
+      for (const IntPass &pass : loop.passes)
+        for (const IntSegment &s : pass.segments)
+          *source++ = {rows_of(s.operand, odd) + s.plane * rows_ * operand(s.operand).row, operand(s.operand).row};
+      *stage++ = {&loop, tile, dot, first, e};
+    }
+  }
+
+  // One loop over all groups of units.
+  void run(IntStage &stage, bool odd) const {
+    const IntLoop &loop = *stage.loop;
+    IntTile &t = stage.tile;
+    IntDot &d = stage.dot;
+    const int64_t wide = t.across ? SUM_GROUPS : 1, tiles = (loop.groups + wide - 1) / wide;
+    for (int64_t i = 0; i < tiles; i++) {
+      const int64_t g = (odd ? tiles - 1 - i : i) * wide;  // to and fro: what L1 still holds is read first
+      t.unit = g * GROUP;
+      t.scale = step_.words.data() + loop.scale + g * 2 * t.sum_row;
+      for (t.row = 0; t.row < rows_; t.row += SUM_ROWS) {
+        t.rows = t.across ? least(wide, loop.groups - g) : least(SUM_ROWS, rows_ - t.row);
+        d.groups = t.across ? t.rows : 1;
+        const int64_t first = d.next < 0 ? d.groups - 1 : 0;  // of the tile's groups
+        d.bias = step_.words.data() + loop.bias + (g + first) * t.sum_row;
+        d.weights = step_.weights.data() + loop.weights + (g + first) * 2 * d.half;
+        d.sums = place<int32_t>(layout_.sums) + first * t.sum_row;
+        products(loop, d, t);
+        if (loop.step >= 0)
+          INTEGER_STEPS[loop.step].run(t);
         else
-          std::memcpy(to, from, static_cast<size_t>(n) * 2);
+          interpret(loop, t, place<Wide>(layout_.registers));
       }
     }
   }
 
-  void run(const IntLoop &loop) {
-    for (int64_t u = 0; u < loop.size; u += 16)
-      for (int64_t b = 0; b < rows_; b += TILE_ROWS) {
-        const int64_t rows = least(TILE_ROWS, rows_ - b);
-        accumulate(loop, u, b, rows);
-        for (int64_t m = 0; m < rows; m++)
-          for (int64_t j = 0; j < 16; j += INT_LANES) points(loop, u, b, m, j);
-      }
-  }
-
-  // Tiles of requantised accumulators, [accumulator][row][16], then one of partial sums.
-  void accumulate(const IntLoop &loop, int64_t u, int64_t b, int64_t rows) {
-    int32_t *const partial = tile_ + static_cast<int64_t>(loop.accumulators.size()) * TILE_ROWS * 16;
-    int32_t *c = tile_;
-    for (const IntAccumulator &a : loop.accumulators) {
-      for (int64_t m = 0; m < rows; m++) std::memcpy(c + m * 16, step_.words.data() + a.b + u, 64);
-      for (const IntSource &s : a.sources) {
-        const int64_t n = size_of(step_.operands[static_cast<size_t>(s.operand)].vector), pairs = (n + 1) / 2;
-        dot(rows, operand_[s.operand] + b * up(n), up(n), pairs, step_.halves.data() + s.weights + u * pairs * 2, partial);
-        for (int64_t k = 0; k < rows * 16; k += INT_LANES) store_i(c + k, load_i(c + k) + (load_i(partial + k) << s.shift));
-      }
-      for (int64_t k = 0; k < rows * 16; k += INT_LANES) store_i(c + k, requantized(load_i(c + k), load_i(step_.words.data() + a.m + u + k % 16), a.sh));
-      c += TILE_ROWS * 16;
+  void products(const IntLoop &loop, IntDot &d, const IntTile &t) const {
+    const IntRows *const first = d.source;
+    d.row = t.row;
+    for (const IntPass &pass : loop.passes) {
+      d.pass = &pass;
+      dot(d, t.across ? 1 : t.rows);
+      d.source += pass.segments.size();
     }
-  }
-
-  void points(const IntLoop &loop, int64_t u, int64_t b, int64_t m, int64_t j) {
-    Vi *const reg = reinterpret_cast<Vi *>(tile_ + (static_cast<int64_t>(loop.accumulators.size()) + 1) * TILE_ROWS * 16);
-    const int32_t *const table = step_.table.data();
-    size_t k = 0;
-    for (const IntInstr &i : loop.points) {
-      const Vi a = reg[i.a], c = reg[i.b], d = reg[i.c];
-      Vi y = {};
-      switch (i.op) {
-        case IntOp::read: y = read(loop, i.vector, u + j, b + m, m * 16 + j); break;
-        case IntOp::write: write(i.vector, u + j, b + m, y = a); break;
-        case IntOp::constant: y = splat_i(i.n0); break;
-        case IntOp::add: y = a + c; break;
-        case IntOp::sub: y = a - c; break;
-        case IntOp::mul: y = a * c; break;
-        case IntOp::max: y = greater(a, c); break;
-        case IntOp::neg: y = -a; break;
-        case IntOp::lerp: y = c + rounded(a * (d - c), i.n0); break;
-        case IntOp::shl: y = a << i.n0; break;
-        case IntOp::shr: y = a >> i.n0; break;
-        case IntOp::round: y = rounded(a, i.n0); break;
-        case IntOp::clamp: y = saturate(a, i.n0, i.n1); break;
-        case IntOp::tanh: y = chord(table, a, 6, 6); break;
-        case IntOp::sigmoid: y = chord(table, a, 7, 8) + 16384; break;
-        case IntOp::count: break;
-      }
-      reg[k++] = y;
-    }
-  }
-
-  Vi read(const IntLoop &loop, int32_t v, int64_t u, int64_t b, int64_t in_tile) const {
-    const IntVector &info = step_.vectors[static_cast<size_t>(v)];
-    if (info.place == Place::accumulator) {
-      const int32_t *c = tile_ + in_tile;
-      for (const IntAccumulator &a : loop.accumulators) {
-        if (a.vector == v) return load_i(c);
-        c += TILE_ROWS * 16;
-      }
-      return Vi{};
-    }
-    const int16_t *from = info.place == Place::parameter ? step_.halves.data() + info.values + u : old_[v] + b * up(info.size) + u;
-    Vi y;
-    for (int k = 0; k < INT_LANES; k++) y[k] = from[k];
-    return y;
-  }
-
-  void write(int32_t v, int64_t u, int64_t b, Vi y) {
-    const IntVector &info = step_.vectors[static_cast<size_t>(v)];
-    int16_t *to = (info.place == Place::state ? fresh_[v] : old_[v]) + b * up(info.size) + u;
-    for (int k = 0; k < INT_LANES; k++) to[k] = u + k < info.size ? static_cast<int16_t>(y[k]) : int16_t{0};
+    d.source = first;
   }
 
   const IntRun &job_;
   const gatecell_integer &step_;
+  const IntLayout &layout_;
+  uint8_t *const scratch_;
   const int64_t rows_;
-  int16_t *old_[MOST_ARRAYS], *fresh_[MOST_ARRAYS], *operand_[MOST_ARRAYS];
-  int32_t *tile_;
+  const IntEnter *inputs_[2];
 };
 
-void integer(const IntRun &job) { IntRunner{job}(); }
+void run_integers(const IntRun &job) { IntRunner{job}(); }

@@ -1,4 +1,4 @@
-// All kernels of one instruction set; each isa_*.cpp includes this once and exports one table.
+// All kernels of one instruction set; each isa_*.cpp includes this once and exports one table: KERNELS, or INTEGERS alone.
 //
 // Everything here has internal linkage: an inline function with external linkage would be merged by the linker with that of
 // another instruction set, and the baseline would execute AVX-512.
@@ -33,12 +33,17 @@ template <class R> INLINE void fill(R *from, R *to, R value) {
   while (from != to) *from++ = value;
 }
 
+#include "integer_vector.inl"
+#include "integer_dot.inl"
+#include "integer_points.inl"
+#include "integer.inl"
+
+#if defined(KERNELS)
 #include "product.inl"
 #include "tile.inl"
 #include "run.inl"
 #include "transpose.inl"
 #include "outer.inl"
-#include "integer.inl"
 
 template <class R> void function(int32_t op, int64_t n, const void *from, void *to) {
   const Instruction call = {op, 1, {0, 0, 0}};
@@ -74,14 +79,20 @@ double peak() {
   return 2.0 * CHAINS * Of<float>::lanes * TURNS / seconds;
 }
 
+#endif
+
 }  // namespace
 
+#if defined(KERNELS)
 const Kernels KERNELS = {ISA_NAME,
                          {run<float>, run<double>},
                          {outer<float>, outer<double>},
                          {transpose<float>, transpose<double>},
                          {function<float>, function<double>},
-                         integer,
+                         {TRAITS, run_integers},
                          peak};
+#else
+const Integers INTEGERS = {TRAITS, run_integers};
+#endif
 
 }  // namespace gatecell

@@ -28,7 +28,8 @@ enum { GATECELL_PAD = 16 };
 /* What went wrong in this thread's last call that did not return GATECELL_OK; owned by the core. */
 const char *gatecell_message(void);
 
-/* The instruction set that the kernels use: "avx512", "avx2", "neon" or "baseline"; NULL if GATECELL_CPU cannot be obeyed. */
+/* The instruction set that the kernels use: "avx512vbmi", "avx512vnni", "avx512", "avx2", "neon" or "baseline"; NULL if GATECELL_CPU cannot
+ * be obeyed. */
 const char *gatecell_cpu(void);
 
 /* A plan: what one step does, decoded and checked.  `code` is algebra/encode.py's encoding. */
@@ -81,7 +82,7 @@ gatecell_status gatecell_outer(gatecell_type type, int64_t T, int64_t B, int64_t
                                const gatecell_array *argument, int64_t M, void *const *out, int64_t row, void *const *sums,
                                const int64_t *lengths, int32_t late, int32_t threads);
 
-/* One step in integers, docs/arithmetic.md; `code`: see integer.cpp.  The weights are copied. */
+/* One step in integers, docs/arithmetic.md; `code`: see integer.cpp.  The weights are copied.  `interpret`: use no compiled step. */
 typedef struct gatecell_integer gatecell_integer;
 typedef struct {
   const int32_t *values;
@@ -89,8 +90,12 @@ typedef struct {
 } gatecell_ints;
 enum { GATECELL_TABLE = 514 }; /* entries of the table of tanh */
 gatecell_status gatecell_integer_new(const int32_t *code, int64_t length, const gatecell_ints *arrays, int64_t count, const int32_t *table,
-                                     int64_t entries, gatecell_integer **out);
+                                     int64_t entries, int32_t interpret, gatecell_integer **out);
 void gatecell_integer_free(gatecell_integer *step);
+/* How many of the step's loops run as compiled steps, and how many loops it has. */
+void gatecell_integer_steps(const gatecell_integer *step, int32_t *compiled, int32_t *loops);
+/* I, the output's N, and each state's N where `states` is not NULL; returns how many states there are. */
+int32_t gatecell_integer_sizes(const gatecell_integer *step, int64_t *inputs, int64_t *outputs, int64_t *states);
 
 /* All T steps: x (T, B, I) of integers, y (T, B, N) the output state; states (B, N) each, in the code's order, read and left
  * as they are after the last step. */

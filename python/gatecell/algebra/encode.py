@@ -73,10 +73,11 @@ def key(loop: Loop) -> int:
         low, high = struct.unpack("<II", struct.pack("<d", 0.0 if isinstance(c, str) else c))
         words += [int(isinstance(c, str)), low, high]
     words += [v for row in _instructions(loop) for v in row]
-    return _fnv(words)
+    return fnv(words)
 
 
-def _fnv(words: Sequence[int]) -> int:
+def fnv(words: Sequence[int]) -> int:
+    """FNV-1a over words of 32 bits, low byte first."""
     h = 0xCBF29CE484222325
     for byte in b"".join(struct.pack("<I", w) for w in words):
         h = (h ^ byte) * 0x100000001B3 % 2**64

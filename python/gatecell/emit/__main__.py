@@ -7,12 +7,13 @@ import sys
 from pathlib import Path
 
 from ..cells import cells
-from . import cpp, minimax
+from . import cpp, cpp_integer, minimax
 
 
 def generated() -> dict[str, str]:
     """Path in the source tree -> text."""
-    return {f"cpp/src/{name}": text for name, text in cpp.files(cells.values()).items()} | minimax.files()
+    steps = cpp.files(cells.values()) | cpp_integer.files(cells.values())
+    return {f"cpp/src/{name}": text for name, text in steps.items()} | minimax.files()
 
 
 def main() -> int:

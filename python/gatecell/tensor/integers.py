@@ -12,20 +12,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import _core
-from ..algebra.integer import OPERATIONS
+from ..algebra.integer import inside
 from ..algebra.model import IntegerLayer, IntegerModel
+from ..algebra.points import OPS, points
 from ..algebra.table import table
 from . import engine
 
 Array = NDArray[Any]
 PLACES = ("input", "state", "temp", "acc", "param")
-OPS = ("read", "write", "const", *OPERATIONS)
+INT8 = (-128, 127)
 
 
 class CoreLayer:
     """An integer layer, ready to run: `run` takes and gives what the definition does."""
 
-    def __init__(self, layer: IntegerLayer) -> None:
+    def __init__(self, layer: IntegerLayer, interpret: bool = False) -> None:
+        """`interpret`: use no compiled step."""
         p = layer.program
         vectors = list(p.vectors)
         self.states = [k for k, v in p.vectors.items() if v.kind == "state"]
@@ -36,12 +38,15 @@ class CoreLayer:
             arrays.append(np.ascontiguousarray(a, np.int32).reshape(-1))
             return len(arrays) - 1
 
+        def form(arg: str, view: bool) -> int:
+            return 1 if view else 2 if inside((p.vectors[arg].lo, p.vectors[arg].hi), INT8) else 0
+
         operands = list(dict.fromkeys((s.arg, s.view) for a, _ in p.accumulators for s in a.sources))
         code = [len(vectors)]
         for k, v in p.vectors.items():
             values = layer.params.get(k)
             code += [PLACES.index(v.kind), sizes[k], -1 if values is None else array(values)]
-        code += [vectors.index(p.output), len(operands), *(n for arg, view in operands for n in (vectors.index(arg), int(view)))]
+        code += [vectors.index(p.output), len(operands), *(n for arg, view in operands for n in (vectors.index(arg), form(arg, view)))]
         code.append(len(p.loops))
         for loop in p.loops:
             code += [layer.sizes[loop.axis], len(loop.accumulators)]
@@ -50,15 +55,19 @@ class CoreLayer:
                 for s in a.sources:
                     code += [operands.index((s.arg, s.view)), s.shift, array(layer.matrix(s.weight))]
             code.append(len(loop.points))
-            for i in loop.points:
+            for i in points(p, loop):
                 registers, immediates = (*i.args, 0, 0, 0)[:3], (*i.n, 0, 0)[:2]
-                moves, op = i.op in ("read", "write"), i.op
-                if op == "read" and p.vectors[i.name].axis == "1":  # a parameter for all units
-                    op, immediates, moves = "const", (int(layer.params[i.name][0]), 0), False
-                code += [OPS.index(op), *registers, *immediates, vectors.index(i.name) if moves else -1]
-        x = next(k for k, v in p.vectors.items() if v.kind == "input")
+                if i.op == "const" and i.name in layer.params:
+                    immediates = (int(layer.params[i.name][0]), 0)
+                moves = i.op in ("read", "write")
+                code += [OPS.index(i.op), *registers, *immediates, vectors.index(i.name) if moves else -1, i.width]
         self.sizes = {s: sizes[s] for s in self.states}
-        self._core = _core.Integer(code, arrays, table().astype(np.int32), sizes[x], sizes[p.output], [sizes[s] for s in self.states])
+        self._core = _core.Integer(code, arrays, table().astype(np.int32), interpret)
+
+    @property
+    def steps(self) -> tuple[int, int]:
+        """How many of the step's loops run compiled, and how many there are."""
+        return self._core.steps
 
     @property
     def lent(self) -> Any:
