@@ -76,8 +76,8 @@ template <class Owner> py::capsule lend(const void *pointer, const char *type, O
   return py::reinterpret_steal<py::capsule>(capsule);
 }
 
-constexpr gatecell_functions FUNCTIONS{GATECELL_FUNCTIONS_VERSION, gatecell_layer_run, gatecell_integer_run,
-                                       gatecell_function,          gatecell_sum,       gatecell_message};
+constexpr gatecell_functions FUNCTIONS{GATECELL_FUNCTIONS_VERSION, gatecell_layer_run, gatecell_integer_run, gatecell_quantize,
+                                       gatecell_dequantize,        gatecell_function,  gatecell_sum,         gatecell_message};
 
 struct Plan {
   std::unique_ptr<gatecell_plan, decltype(&gatecell_plan_free)> plan{nullptr, gatecell_plan_free};
@@ -221,6 +221,32 @@ struct Integer {
   }
 };
 
+using Floats = py::array_t<float, py::array::c_style>;
+
+std::vector<py::ssize_t> shape_of(const py::array &a) { return {a.shape(), a.shape() + a.ndim()}; }
+
+// x (..., I) -> its integers, and whether there was a NaN.
+std::pair<Halves, bool> quantize(const Floats &x, const Floats &offset, const Floats &scale, int32_t largest) {
+  const int64_t I = offset.size();
+  if (I < 1 || scale.size() != I || x.ndim() < 1 || x.shape(x.ndim() - 1) != I)
+    throw py::value_error("quantize wants x (..., I), offset and scale (I,)");
+  Halves q(shape_of(x));
+  int16_t *out = q.mutable_data();
+  int32_t nan = 0;
+  check(unlocked([&] { return gatecell_quantize(x.size() / I, I, x.data(), offset.data(), scale.data(), largest, out, &nan); }));
+  return {q, nan != 0};
+}
+
+// q (..., O) -> floats.
+Floats dequantize(const Halves &q, const Floats &scale) {
+  const int64_t O = scale.size();
+  if (O < 1 || q.ndim() < 1 || q.shape(q.ndim() - 1) != O) throw py::value_error("dequantize wants q (..., O) and scale (O,)");
+  Floats y(shape_of(q));
+  float *out = y.mutable_data();
+  check(unlocked([&] { return gatecell_dequantize(q.size() / O, O, q.data(), scale.data(), out); }));
+  return y;
+}
+
 Blocks &blocks() {
   static auto *all = new Blocks;  // arrays may outlive every static
   return *all;
@@ -325,6 +351,8 @@ PYBIND11_MODULE(_core, m) {
         return now;
       },
       py::arg("forget") = false);
+  m.def("quantize", &quantize, py::arg("x"), py::arg("offset"), py::arg("scale"), py::arg("largest"));
+  m.def("dequantize", &dequantize, py::arg("q"), py::arg("scale"));
   m.def("function", &function, py::arg("name"), py::arg("x"));
   m.def("outer", &outer, py::arg("T"), py::arg("B"), py::arg("gradients"), py::arg("N"), py::arg("argument"), py::arg("M"), py::arg("out"),
         py::arg("sums"), py::arg("threads"), py::arg("lengths") = py::none(), py::arg("late") = false);

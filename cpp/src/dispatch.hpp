@@ -54,6 +54,8 @@ struct IntTraits {
 struct Integers {
   IntTraits traits;
   void (*run)(const IntRun &);
+  bool (*quantize)(int64_t rows, int64_t n, const float *x, const float *offset, const float *scale, int32_t largest, int16_t *q);
+  void (*dequantize)(int64_t rows, int64_t n, const int16_t *q, const float *scale, float *y);
 };
 
 struct Kernels {

@@ -215,6 +215,15 @@ bool set_table(IntTable &to, const int32_t *table) {
   return true;
 }
 
+void run_share(const Integers &kernels, IntRun &job, const IntLayout &layout, std::atomic<bool> &starved) {
+  job.layout = &layout;
+  job.scratch = thread_scratch(layout.bytes);
+  if (!job.scratch)
+    starved = true;
+  else
+    kernels.run(job);
+}
+
 }  // namespace
 }  // namespace gatecell
 
@@ -232,6 +241,7 @@ gatecell_status gatecell_integer_new(const int32_t *code, int64_t length, const 
     return fail(GATECELL_BAD_PLAN, "the integer step is damaged: an index or a value is out of range, or it is cut short");
   for (IntLoop &loop : step->loops)
     if (interpret) loop.step = -1;
+  step->single = lay_out(*step, 1);
   *out = step.release();
   return GATECELL_OK;
 } catch (const std::bad_alloc &) {
@@ -273,16 +283,32 @@ gatecell_status gatecell_integer_run(const gatecell_integer *step, int64_t T, in
   std::atomic<bool> starved{false};
   const auto share_of = [&](int32_t share) {
     IntRun job{step, T, B, B * share / shares, B * (share + 1) / shares, x, states, y, nullptr, nullptr};
-    const IntLayout layout = lay_out(*step, job.last - job.first);
-    job.layout = &layout;
-    job.scratch = thread_scratch(layout.bytes);
-    if (!job.scratch)
-      starved = true;
-    else
-      k->integers.run(job);
+    if (job.last - job.first == 1) return run_share(k->integers, job, step->single, starved);
+    run_share(k->integers, job, lay_out(*step, job.last - job.first), starved);
   };
-  share_out(shares, std::ref(share_of));  // by reference: a std::function of its own would allocate
+  if (shares == 1)
+    share_of(0);  // what sharing out costs is a tenth of a small step
+  else
+    share_out(shares, std::ref(share_of));  // by reference: a std::function of its own would allocate
   return starved ? fail(GATECELL_NO_MEMORY, "no memory for an integer run's scratch") : GATECELL_OK;
 } catch (const std::bad_alloc &) {
   return fail(GATECELL_NO_MEMORY, "no memory for an integer run");
+}
+
+gatecell_status gatecell_quantize(int64_t rows, int64_t N, const float *x, const float *offset, const float *scale, int32_t largest,
+                                  int16_t *q, int32_t *nan) {
+  if (rows < 0 || N < 1 || !x || !offset || !scale || largest < 1 || largest > 32767 || !q || !nan)
+    return fail(GATECELL_BAD_ARGUMENT, "quantising wants x, offset, scale, q, rows >= 0, N >= 1 and a largest integer in 1..32767");
+  const Kernels *k = kernels();
+  if (!k) return GATECELL_NO_CPU;
+  *nan = k->integers.quantize(rows, N, x, offset, scale, largest, q);
+  return GATECELL_OK;
+}
+
+gatecell_status gatecell_dequantize(int64_t rows, int64_t N, const int16_t *q, const float *scale, float *y) {
+  if (rows < 0 || N < 1 || !q || !scale || !y) return fail(GATECELL_BAD_ARGUMENT, "dequantising wants q, scale, y, rows >= 0 and N >= 1");
+  const Kernels *k = kernels();
+  if (!k) return GATECELL_NO_CPU;
+  k->integers.dequantize(rows, N, q, scale, y);
+  return GATECELL_OK;
 }

@@ -191,7 +191,8 @@ struct gatecell_integer {
   gatecell::Lines<int16_t> parameters;
   gatecell::Lines<int32_t> words;
   gatecell::IntTable table;
-  double work = 0;  // multiply-adds of a row's step
+  double work = 0;             // multiply-adds of a row's step
+  gatecell::IntLayout single;  // of one row
 };
 
 namespace gatecell {

@@ -37,6 +37,7 @@ template <class R> INLINE void fill(R *from, R *to, R value) {
 #include "integer_dot.inl"
 #include "integer_points.inl"
 #include "integer.inl"
+#include "integer_ends.inl"
 
 #if defined(KERNELS)
 #include "product.inl"
@@ -81,6 +82,8 @@ double peak() {
 
 #endif
 
+#define INTEGER_KERNELS {TRAITS, run_integers, quantize, dequantize}
+
 }  // namespace
 
 #if defined(KERNELS)
@@ -89,10 +92,10 @@ const Kernels KERNELS = {ISA_NAME,
                          {outer<float>, outer<double>},
                          {transpose<float>, transpose<double>},
                          {function<float>, function<double>},
-                         {TRAITS, run_integers},
+                         INTEGER_KERNELS,
                          peak};
 #else
-const Integers INTEGERS = {TRAITS, run_integers};
+const Integers INTEGERS = INTEGER_KERNELS;
 #endif
 
 }  // namespace gatecell

@@ -102,6 +102,12 @@ int32_t gatecell_integer_sizes(const gatecell_integer *step, int64_t *inputs, in
 gatecell_status gatecell_integer_run(const gatecell_integer *step, int64_t T, int64_t B, const int16_t *x, int16_t *const *states,
                                      int16_t *y, int32_t threads);
 
+/* A model's ends, docs/arithmetic.md, section 3.  x (rows, N) with offset and scale (N) to integers of magnitude `largest`, at most 32767;
+ * `nan`: whether there was one, which becomes the lowest.  q (rows, N) times scale (N) to floats. */
+gatecell_status gatecell_quantize(int64_t rows, int64_t N, const float *x, const float *offset, const float *scale, int32_t largest,
+                                  int16_t *q, int32_t *nan);
+gatecell_status gatecell_dequantize(int64_t rows, int64_t N, const int16_t *q, const float *scale, float *y);
+
 /* The core's own functions over arrays: "tanh", "sigmoid", "exp", "log_sigmoid", "rsqrt". */
 gatecell_status gatecell_function(const char *name, gatecell_type type, int64_t n, const void *x, void *y);
 
@@ -119,12 +125,15 @@ gatecell_status gatecell_mask(gatecell_type type, int64_t T, int64_t B, int64_t 
 /* The functions of a prepared step, for other modules of the process: one copy of the core serves all.  Python's gatecell._core
  * lends a pointer to the table as its `functions`, a capsule named GATECELL_FUNCTIONS. */
 #define GATECELL_FUNCTIONS "gatecell_functions"
-enum { GATECELL_FUNCTIONS_VERSION = 3 }; /* another one: the table is laid out in another way, do not use it */
+enum { GATECELL_FUNCTIONS_VERSION = 4 }; /* another one: the table is laid out in another way, do not use it */
 typedef struct {
   int32_t version;
   gatecell_status (*layer_run)(const gatecell_layer *layer, int64_t T, int64_t B, const gatecell_array *arrays, int32_t threads);
   gatecell_status (*integer_run)(const gatecell_integer *step, int64_t T, int64_t B, const int16_t *x, int16_t *const *states, int16_t *y,
                                  int32_t threads);
+  gatecell_status (*quantize)(int64_t rows, int64_t N, const float *x, const float *offset, const float *scale, int32_t largest, int16_t *q,
+                              int32_t *nan);
+  gatecell_status (*dequantize)(int64_t rows, int64_t N, const int16_t *q, const float *scale, float *y);
   gatecell_status (*function)(const char *name, gatecell_type type, int64_t n, const void *x, void *y);
   gatecell_status (*sum)(gatecell_type type, int64_t A, int64_t K, int64_t N, const void *x, void *out);
   const char *(*message)(void);

@@ -40,8 +40,14 @@ class QuantizedModel:
 
         TypeError: no real numbers; ValueError: a wrong shape, NaN.
         """
-        y = self.run(self.quantize_input(x))
-        return self.dequantize_output(y)
+        a = self.readings(x)
+        with np.errstate(over="ignore"):
+            rows, bare = timed(self.input, a.astype(np.float32, copy=False))
+        q, nan = self.core.quantize(rows)
+        if nan:
+            refuse_nan(a)
+        y = self.core.run(q, self.core.start(rows.shape[1]))
+        return arranged(self.output, self.core.dequantize(y), bare)
 
     def run(self, x: Array) -> Array:
         """The integers: `quantize_input`'s in the model's layout -> int16 in the output's.
@@ -75,12 +81,16 @@ class QuantizedModel:
 
         TypeError: no real numbers; ValueError: a wrong shape, NaN (a device takes it for the lower end).
         """
+        a = self.readings(x)
+        refuse_nan(a)
+        return quantize_input(self.model.scale, self.model.offset, self.model.input_bits, a)
+
+    def readings(self, x: Any) -> Array:
+        """x as an array.  TypeError: no real numbers; ValueError: another number of features."""
         a = numbers("x", x)
         if self.model.inputs > 1 and (a.ndim == 0 or a.shape[-1] != self.model.inputs):
             raise ValueError(f"x: {self.model.inputs} features wanted in the last dimension, got shape {a.shape}")
-        if a.dtype.kind == "f" and len(holes := np.argwhere(np.isnan(a))):
-            raise ValueError(f"x: numbers wanted, got NaN at {tuple(holes[0].tolist())}")
-        return quantize_input(self.model.scale, self.model.offset, self.model.input_bits, a)
+        return a
 
     def dequantize_output(self, y: Array) -> Array:
         """The output's integers, in its layout or (..., O), to float32."""
@@ -134,6 +144,12 @@ class QuantizedModel:
         if (d.input.kind, d.input.size, d.output.size) != ("real", model.inputs, model.outputs):
             raise ValueError(f"wanted {model.inputs} real inputs and {model.outputs} outputs, got {d.input} and {d.output}")
         return cls(model, d.input, d.output)
+
+
+def refuse_nan(a: Array) -> None:
+    """ValueError: where the first one is."""
+    if a.dtype.kind == "f" and len(holes := np.argwhere(np.isnan(a))):
+        raise ValueError(f"x: numbers wanted, got NaN at {tuple(holes[0].tolist())}")
 
 
 ENDS = ("input.scale", "input.offset", "output.fraction")

@@ -26,6 +26,8 @@ cdef extern from "gatecell/gatecell.h" nogil:
         gatecell_status (*layer_run)(const gatecell_layer *, int64_t, int64_t, const gatecell_array *, int32_t) noexcept nogil
         gatecell_status (*integer_run)(const gatecell_integer *, int64_t, int64_t, const int16_t *, int16_t *const *, int16_t *,
                                        int32_t) noexcept nogil
+        gatecell_status (*quantize)(int64_t, int64_t, const float *, const float *, const float *, int32_t, int16_t *, int32_t *) noexcept nogil
+        gatecell_status (*dequantize)(int64_t, int64_t, const int16_t *, const float *, float *) noexcept nogil
         gatecell_status (*sum)(gatecell_type, int64_t, int64_t, int64_t, const void *, void *) noexcept nogil
         const char *(*message)() noexcept nogil
     const char *GATECELL_FUNCTIONS
@@ -133,37 +135,6 @@ cdef inline void argmax(const Call *c, Py_ssize_t rows) noexcept nogil:
         to[0] = greatest(<float *> v, c.on[0].n) if c.size == 4 else greatest(<double *> v, c.on[0].n)
 
 
-# docs/arithmetic.md, section 3: all in float32, no operation contracted.  False: a NaN.
-cdef inline bint quantize(const Call *c, Py_ssize_t rows) noexcept nogil:
-    cdef const float *x
-    cdef const float *offset = <float *> c.on[1].at
-    cdef const float *scale = <float *> c.on[2].at
-    cdef int16_t *q
-    cdef float t, top = <float> c.n, half = 0.5
-    cdef Py_ssize_t r, i
-    for r in range(rows):
-        x, q = <float *> (c.on[0].at + r * c.on[0].row), <int16_t *> (c.on[3].at + r * c.on[3].row)
-        for i in range(c.on[0].n):
-            if x[i] != x[i]:
-                return False
-            t = (x[i] - offset[i]) / scale[i]
-            t = t if t > -top else -top
-            t = t if t < top else top
-            q[i] = <int16_t> (t - half if t < 0 else t + half)
-    return True
-
-
-cdef inline void dequantize(const Call *c, Py_ssize_t rows) noexcept nogil:
-    cdef const int16_t *q
-    cdef const float *scale = <float *> c.on[1].at
-    cdef float *y
-    cdef Py_ssize_t r, i
-    for r in range(rows):
-        q, y = <int16_t *> (c.on[0].at + r * c.on[0].row), <float *> (c.on[2].at + r * c.on[2].row)
-        for i in range(c.on[2].n):
-            y[i] = <float> q[i] * scale[i]
-
-
 cdef inline void begin(Machine *m) noexcept nogil:
     cdef Py_ssize_t k
     for k in range(m.states):
@@ -177,6 +148,7 @@ cdef inline int run(Machine *m, int threads) noexcept nogil:
     cdef int64_t token
     cdef Py_ssize_t r
     cdef int status = GATECELL_OK
+    cdef int32_t nan = 0
     if m.tokens:
         for r in range(m.batch):
             token = (<int64_t *> (m.x.at + r * m.x.row))[0]
@@ -199,9 +171,12 @@ cdef inline int run(Machine *m, int threads) noexcept nogil:
         elif c.kind == ARGMAX:
             argmax(c, m.batch)
         elif c.kind == DEQUANTIZE:
-            dequantize(c, m.batch)
-        elif not quantize(c, m.batch):
-            status = BAD_NUMBER
+            status = m.core.dequantize(m.batch, c.on[0].n, <int16_t *> c.on[0].at, <float *> c.on[1].at, <float *> c.on[2].at)
+        else:
+            status = m.core.quantize(m.batch, c.on[0].n, <float *> c.on[0].at, <float *> c.on[1].at, <float *> c.on[2].at, <int32_t> c.n,
+                                     <int16_t *> c.on[3].at, &nan)
+            if nan:
+                status = BAD_NUMBER
         if status != GATECELL_OK:
             return status
         c += 1

@@ -88,11 +88,21 @@ class CoreModel:
     """An integer model's layers, one after the other over whole stretches of time."""
 
     def __init__(self, model: IntegerModel) -> None:
+        self.model = model
         self.layers = [CoreLayer(layer) for layer in model.layers]
 
     def start(self, batch: int) -> list[dict[str, Array]]:
         """Fresh states of every layer."""
         return [layer.start(batch) for layer in self.layers]
+
+    def quantize(self, x: Array) -> tuple[Array, bool]:
+        """x (..., I) float32 -> what the first layer reads, int16, and whether there was a NaN."""
+        m = self.model
+        return _core.quantize(x, m.offset, m.scale, 2 ** (m.input_bits - 1) - 1)
+
+    def dequantize(self, y: Array) -> Array:
+        """The last layer's output (..., O) -> float32."""
+        return _core.dequantize(y, np.exp2(-self.model.fraction.astype(np.float64)).astype(np.float32))
 
     def run(self, x: Array, states: list[dict[str, Array]]) -> Array:
         """x (T, B, I) integers -> (T, B, O) int16; `states` are changed in place."""
