@@ -72,10 +72,13 @@ def training(case: Case, count: int, dx: bool = False, lengths: bool = False, **
     return Rival(call, result, lambda: threads(count))
 
 
-def step(case: Case, count: int) -> Rival:
-    """One step a call from Python, the state carried along; `result` is the output of the last of the case's T steps."""
+def step(case: Case, count: int, net: Any = None) -> Rival:
+    """One step a call from Python, the state carried along; `result` is the output of the last of the case's T steps.
+
+    net: instead of the case's network in float32.
+    """
     s = case.shape
-    stream, out = gatecell.Stream(model(case), batch=s.B), np.empty((s.B, s.H), np.float32)
+    stream, out = gatecell.Stream(net or model(case), batch=s.B), np.empty((s.B, s.H), np.float32)
     frame = case.x[0].copy()
 
     def result() -> Arrays:
@@ -104,12 +107,12 @@ def stepping() -> ModuleType:
     return module
 
 
-def steps_without_python(case: Case, at: int = -1) -> Rival:
+def steps_without_python(case: Case, at: int = -1, net: Any = None) -> Rival:
     """The case's T steps in one call of compiled code without the GIL: seconds of a step as other compiled code sees it.
 
-    `result` is the output of step `at`.
+    `result` is the output of step `at`; net: instead of the case's network in float32.
     """
-    stream = gatecell.Stream(model(case))
+    stream = gatecell.Stream(net or model(case))
     x, y = case.x[:, 0], np.empty((case.shape.T, case.shape.H), np.float32)
     run = stepping().run
 

@@ -1,11 +1,15 @@
 """onnxruntime in the benches: each kind of work as a Rival, a session for each shape with fixed sizes, all graph optimisations."""
 
+import logging
+import tempfile
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import onnx
 import onnxruntime
 from onnx import helper, numpy_helper
+from onnxruntime.quantization import quantize_dynamic
 
 from cases import Case
 from timing import Arrays, Rival, fastest
@@ -56,9 +60,21 @@ def session(made: bytes, count: int) -> onnxruntime.InferenceSession:
     return onnxruntime.InferenceSession(made, options, providers=["CPUExecutionProvider"])
 
 
-def forward(case: Case, count: int, steps: int = 1) -> Rival:
+def dynamic(made: bytes) -> bytes:
+    """Dynamically quantised: weights int8, activations by the range that they have at every call; DynamicQuantizeLSTM, and no GRU."""
+    with tempfile.TemporaryDirectory() as folder:
+        source, target = Path(folder) / "float.onnx", Path(folder) / "integers.onnx"
+        source.write_bytes(made)
+        logging.disable()  # it recommends a pass over the graph, which has one node
+        quantize_dynamic(source, target)
+        logging.disable(logging.NOTSET)
+        return target.read_bytes()
+
+
+def forward(case: Case, count: int, steps: int = 1, quantized: bool = False) -> Rival:
     """Inference of whole sequences.  steps: of a sequence whose seconds a step are wanted."""
     made, x = model(case), {"x": case.x}
+    made = dynamic(made) if quantized else made
 
     def on(n: int) -> Rival:
         ready = session(made, n)
@@ -67,10 +83,11 @@ def forward(case: Case, count: int, steps: int = 1) -> Rival:
     return fastest({f"threads: {n}": on(n) for n in {1, count}})
 
 
-def step(case: Case, count: int) -> Rival:
+def step(case: Case, count: int, quantized: bool = False) -> Rival:
     """One step a call from Python, the state carried along: arrays in and out, or bound to memory once, whichever is faster."""
     states = ["h", "c"][: 2 if case.shape.kind == "LSTM" else 1]
     made, found = model(case, states, time=1), {}
+    made = dynamic(made) if quantized else made
     for n in {1, count}:
         ready = session(made, n)
         found |= {f"arrays, threads: {n}": by_arrays(ready, case, states), f"bound memory, threads: {n}": by_binding(ready, case, states)}

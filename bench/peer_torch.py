@@ -4,10 +4,12 @@ Fused layers where it has them, inference mode, oneDNN on or off, LSTMCell and G
 layers as they are (a break in its graph, at the price of a check a call), so it is not among the settings.
 """
 
-from collections.abc import Callable, Iterator
+import warnings
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 import torch
+from torch.ao.quantization import quantize_dynamic
 from torch.nn.functional import linear
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
@@ -44,18 +46,21 @@ def model(case: Case) -> torch.nn.Module:
     return made
 
 
-def within(count: int, onednn: bool = True, inference: bool = True) -> Callable[[], object]:
-    """A context of `count` threads, with or without oneDNN and the tape."""
+def within(count: int, onednn: bool = True, inference: bool = True, engine: str = "") -> Callable[[], object]:
+    """A context of `count` threads, with or without oneDNN and the tape; engine: of integers."""
 
     @contextmanager
     def entered() -> Iterator[None]:
+        before = torch.backends.quantized.engine
         torch.set_num_threads(count)
         torch.backends.mkldnn.enabled = onednn
+        torch.backends.quantized.engine = engine or before
         try:
             with torch.inference_mode(inference):
                 yield
         finally:
             torch.backends.mkldnn.enabled = True
+            torch.backends.quantized.engine = before
 
     return entered
 
@@ -145,3 +150,43 @@ def step(case: Case, count: int) -> Rival:
     found = settings(*stepping(model(case), case, True), count, True)
     call, result = stepping(cell(case), case, False)
     return fastest(found | {f"{case.shape.kind}Cell, threads: {n}": Rival(call, result, within(n)) for n in {1, count}})
+
+
+ENGINES = [name for name in ("x86", "onednn", "qnnpack") if name in torch.backends.quantized.supported_engines]
+
+
+def dynamic(net: torch.nn.Module) -> torch.nn.Module:
+    """Dynamically quantised: weights int8, activations by the range that they have at every call.  The engine packs them."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch means to give it up some day
+        return quantize_dynamic(torch.nn.Sequential(net), {type(net)}, dtype=torch.qint8)[0]
+
+
+def in_integers(makes: Mapping[str, Callable[[], tuple[Callable[[], object], Callable[[], Arrays]]]], count: int, steps: int = 1) -> Rival:
+    """The fastest of its engines and of what `makes` make by each, a call and its result."""
+    found = {}
+    for engine in ENGINES:
+        for name, make in makes.items():
+            with within(1, engine=engine)():
+                call, result = make()
+            settings = {n: within(n, engine=engine) for n in {1, count}}
+            found |= {f"{engine}, {name}, threads: {n}": Rival(call, result, inside, steps=steps) for n, inside in settings.items()}
+    return fastest(found)
+
+
+def forward_in_integers(case: Case, count: int, steps: int = 1) -> Rival:
+    """`forward` in dynamic quantisation."""
+
+    def make() -> tuple[Callable[[], object], Callable[[], Arrays]]:
+        net, x = dynamic(model(case)), torch.from_numpy(case.x)
+        return lambda: net(x)[0], lambda: {"y": net(x)[0].numpy()}
+
+    return in_integers({"layer": make}, count, steps)
+
+
+def step_in_integers(case: Case, count: int) -> Rival:
+    """`step` in dynamic quantisation."""
+    makes = {"layer": lambda: stepping(dynamic(model(case)), case, True)}
+    if case.shape.L == 1:
+        makes["cell"] = lambda: stepping(dynamic(cell(case)), case, False)
+    return in_integers(makes, count)

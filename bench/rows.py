@@ -191,7 +191,7 @@ GROUPS = (
     Group("One sequence at a time", SINGLES, ("time", "cache", "torch", "onnxruntime", "one thread")),
     Group("Sequences of different lengths, uniform over 1 to T", LENGTHS, ("peak", "dense", "torch", "one thread")),
     Group("One step, the state carried along", STEPS, ("time", "call", "cache", "torch", "onnxruntime", "one thread")),
-    Group("In integers, 8 bits", INTEGERS, ("time", "float", "torch", "one thread")),
+    Group("In integers, 8 bits", INTEGERS, ("time", "float", "torch", "onnxruntime", "one thread")),
     Group("Memory of training", MEMORY, ("floats", "plain")),
     Group("The package", PACKAGE, ("time", "bytes")),
     Group("For the plot", ROOF),

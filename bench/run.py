@@ -13,32 +13,35 @@ from importlib.metadata import version
 from pathlib import Path
 
 import gatecell
+import integers
 import peak
 import record
 import speed
+import work
 from record import Record, Results
 from rows import GROUPS, ROOF, Row
 from timing import PAUSE, in_turns
-from work import MODES, Missing
+from work import Missing
 
 FULL, QUICK = {"turns": 15, "seconds": 0.05}, {"turns": 5, "seconds": 0.02}
 ROOFS = {"turns": 7, "seconds": 0.03}
 """Turns and seconds a turn of each rival."""
+MODES = {**work.MODES, **integers.MODES}
 
 
 def measure(row: Row, threads: int, turns: int, seconds: float) -> Record:
     """Compare, then time."""
     found = Record(row.mode, row.shape, threads)
     try:
-        work = MODES[row.mode](row.shape, threads)
+        made = MODES[row.mode](row.shape, threads)
     except (Missing, gatecell.Unsupported) as e:
         found.missing = str(e)
         return found
-    found.distances = work.distances()
-    rivals = work.metered(threads)
-    found.times = work.times | in_turns(rivals, turns, seconds, PAUSE * (threads > 1))
+    found.distances = made.distances()
+    rivals = made.metered(threads)
+    found.times = made.times | in_turns(rivals, turns, seconds, PAUSE * (threads > 1))
     found.how = {name: rival.how for name, rival in rivals.items() if rival.how}
-    found.flops, found.figures = work.flops, work.figures
+    found.flops, found.figures = made.flops, made.figures
     return found
 
 

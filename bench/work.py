@@ -1,9 +1,9 @@
 """The kinds of work that rows are made of: who takes part, who judges, how much there is to compute.
 
-MODES maps a row's mode to a function (shape, threads) -> Work.  Not here: the rows and their goals (rows.py), the timing (timing.py).
+MODES maps a row's mode to a function (shape, threads) -> Work.  Not here: work in integers (integers.py), the rows and their goals
+(rows.py), the timing (timing.py).
 """
 
-import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
@@ -186,26 +186,6 @@ def building(shape: None, threads: int) -> Work:
     return Work(times={"gatecell": Time(seconds, seconds, seconds, 1)}, figures={"bytes": float(size)})
 
 
-def integers(mode: str) -> Callable[..., Work]:
-    """Rows in integers, from integers.MODES: (shape, threads) -> Work, where "float" is gatecell's float32 and torch's dynamic quantisation
-    is "torch"; the judge is "float", the budget what 8 bits allow."""
-
-    def work(shape: Shape, threads: int) -> Work:
-        try:
-            module = importlib.import_module("integers")
-        except ModuleNotFoundError as e:
-            if e.name != "integers":
-                raise
-            raise Missing("bench/integers.py is not there") from e
-        if mode not in module.MODES:
-            raise Missing(f"integers.py does not know {mode}")
-        made: Work = module.MODES[mode](shape, threads)
-        return made
-
-    return work
-
-
-INTEGERS = ("int8, forward", "int8, step from Python", "int8, steps in compiled code", "int8, block-sparse steps in compiled code")
 MODES: Mapping[str, Callable[..., Work]] = {
     "forward": forward,
     "training": training,
@@ -220,5 +200,4 @@ MODES: Mapping[str, Callable[..., Work]] = {
     "import": importing,
     "wheel": building,
     "roof": forward,
-    **{mode: integers(mode) for mode in INTEGERS},
 }

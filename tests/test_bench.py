@@ -7,12 +7,12 @@ import json
 import math
 import subprocess
 import sys
-import types
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
+import integers
 import loops
 import measures
 import peak
@@ -24,6 +24,7 @@ import speed
 import timing
 import where
 import work
+from cases import Case
 from conftest import ROOT, need
 from record import Record, Results
 from rows import GROUPS, Group, Row
@@ -67,16 +68,24 @@ def test_every_library_computes_the_same_and_is_timed(mode, kind, threads, monke
     assert measures.MEASURES["peak"].of(found, Results({}, {}, {}, {}), None) > 0
 
 
-def test_rows_in_integers_come_from_a_file_of_their_own(monkeypatch):
-    row, given = (
-        Row("int8, forward", tiny("forward", "LSTM")),
-        work.Work({"float": Rival(lambda: None, dict)}, judge="float", flops=2.0),
-    )
-    monkeypatch.setitem(sys.modules, "integers", None)
-    assert run.measure(row, 1, **ONCE).missing == "bench/integers.py is not there"
-    monkeypatch.setitem(sys.modules, "integers", types.SimpleNamespace(MODES={"int8, forward": lambda shape, threads: given}))
-    assert run.measure(row, 1, **ONCE).flops == 2.0
-    assert "does not know" in run.measure(Row("int8, step from Python", row.shape), 1, **ONCE).missing
+@pytest.mark.parametrize("mode", ["int8, forward", "int8, step from Python", "int8, steps in compiled code"])
+@pytest.mark.parametrize("kind", ["LSTM", "GRU"])
+def test_rows_in_integers_are_those_of_the_definition_and_near_the_float(mode, kind, monkeypatch):
+    monkeypatch.setattr(integers, "SEQUENCE", 7)
+    found = run.measure(Row(mode, tiny(mode.removeprefix("int8, "), kind)), 1, **ONCE)
+    assert not found.missing and {"gatecell", "float", "torch"} <= found.times.keys()
+    assert ("onnxruntime" in found.times) == (kind == "LSTM")
+    assert 0 < found.distances["gatecell"] < integers.BUDGET and found.distances["float"] == 0
+    case = Case(tiny("forward", kind))
+    q = integers.quantized(case)
+    other = Rival(lambda: None, lambda: {"y": q(case.x) * np.float32(1.01)})
+    with pytest.raises(RuntimeError, match="Python definition"):
+        integers.defined(other, q, case.x).arrays()
+
+
+def test_what_cannot_be_measured_says_why():
+    row = next(row for group in GROUPS for row in group.rows if "sparse" in row.mode)
+    assert "sparse" in run.measure(row, 1, **ONCE).missing
 
 
 @pytest.mark.parametrize("shape", [Shape("LSTM", 3, 5, 3, 4, 6), Shape("GRU", 3, 5, 2, 4, 6, 2), Shape("RNN", 2, 17, 1, 1, 9, 2)])
@@ -177,7 +186,7 @@ def test_the_table_of_rows_is_sound():
     assert len(set(keys)) == len(keys)
     for group in GROUPS:
         for row in group.rows:
-            assert row.mode in work.MODES and set(row.goals) <= set(group.measures) <= set(measures.MEASURES)
+            assert row.mode in run.MODES and set(row.goals) <= set(group.measures) <= set(measures.MEASURES)
             assert "one thread" in group.measures or max(row.threads) == 1
             assert row.beside is None or row.beside in keys
     assert {row[:2] for row in where.ROWS} <= set(keys) and set(rows.QUOTED) <= set(keys)
