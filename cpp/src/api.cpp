@@ -40,6 +40,11 @@ class Scratch {
 };
 thread_local Scratch scratch;
 
+// A share of a run has so many rows at least: with fewer, weights are read from the cache as often, and nothing is gained.
+constexpr int64_t RUN_ROWS = 4;
+// A share of weight gradients has so many columns at least, if it has not all of them: register tiles are to be full.
+constexpr int64_t OUTER_COLUMNS = 16;
+
 int64_t up(int64_t n) { return (n + GATECELL_PAD - 1) / GATECELL_PAD * GATECELL_PAD; }
 int64_t size_of(gatecell_type type) { return type == GATECELL_FLOAT32 ? 4 : 8; }
 bool good(const int64_t *lengths, int64_t T, int64_t B) {
@@ -120,7 +125,7 @@ gatecell_status gatecell_layer_run_lengths(const gatecell_layer *layer, int64_t 
       for (const Group &g : l.groups)
         work += static_cast<double>(g.depth * static_cast<int64_t>(g.columns.size()) * l.vectors * GATECELL_PAD);
   const double steps = lengths ? std::accumulate(lengths, lengths + B, 0.0) : static_cast<double>(T) * static_cast<double>(B);
-  const int32_t shares = shares_for(threads, (B + TILE_ROWS - 1) / TILE_ROWS, work * steps);
+  const int32_t shares = shares_for(threads, (B + RUN_ROWS - 1) / RUN_ROWS, work * steps);
   std::vector<int64_t> order;  // share by share, in each the longest first; the longest go to the shares in turn
   if (lengths) {
     std::vector<int64_t> sorted(static_cast<size_t>(B));
@@ -156,24 +161,19 @@ gatecell_status gatecell_outer(gatecell_type type, int64_t T, int64_t B, int64_t
   const Kernels *k = kernels();
   if (!k) return GATECELL_NO_CPU;
   const int64_t panels = gates * ((N + OUTER_UNITS - 1) / OUTER_UNITS);
-  const int32_t shares = shares_for(threads, panels, static_cast<double>(T) * static_cast<double>(B) * static_cast<double>(gates * N * M));
+  const double work = static_cast<double>(T) * static_cast<double>(B) * static_cast<double>(gates * N * M);
+  const int32_t most = shares_for(threads, std::max(panels, M / OUTER_COLUMNS), work);
+  // Each share packs both sides.  A gradient costs a twentieth of an argument, unit by unit: every share has all of the cheaper one.
+  const bool columns = M >= OUTER_COLUMNS * most && 20 * M > gates * N;
+  const auto shares = columns ? most : static_cast<int32_t>(std::min<int64_t>(most, panels));
   std::atomic<bool> starved{false};
   const auto share_of = [&](int32_t share) {
-    Outer job{T,
-              B,
-              gates,
-              N,
-              M,
-              row,
-              gradient,
-              argument,
-              out,
-              sums,
-              lengths,
-              late != 0,
-              panels * share / shares,
-              panels * (share + 1) / shares,
-              nullptr};
+    const auto from = [&](int64_t of, int32_t k) { return of * k / shares; };
+    const bool last = share == shares - 1;  // the biases' sums are one column more
+    const int64_t skip = columns ? from(M + 1, share) : 0, m = columns ? (last ? M : from(M + 1, share + 1)) - skip : M;
+    const int64_t p0 = columns ? 0 : from(panels, share), p1 = columns ? panels : from(panels, share + 1);
+    Outer job{T,       B,         gates, N,  m,      row, skip, gradient, argument, out, columns && !last ? nullptr : sums,
+              lengths, late != 0, p0,    p1, nullptr};
     job.scratch = thread_scratch(outer_bytes(job, type));
     if (!job.scratch) {
       starved = true;

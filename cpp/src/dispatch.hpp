@@ -18,16 +18,17 @@ struct Run {
   void *scratch;               // scratch_bytes(layer, rows), 64-byte aligned
 };
 
-// One share of the weight gradients: panels [first, last) of 64 units, counted through the gates.
+// One share of the weight gradients: panels [first, last) of 64 units, counted through the gates, times m units of the argument.
 struct Outer {
   int64_t steps, batch, gates, n, m, row;
+  int64_t skip;  // units of the argument before the first of these
   const gatecell_array *gradient, *argument;
   void *const *out;
-  void *const *sums;
+  void *const *sums;      // null: another share's
   const int64_t *length;  // of each row of the batch, null: all steps
   bool late;              // as in Run
   int64_t first, last;
-  void *scratch;  // outer_bytes(m)
+  void *scratch;  // outer_bytes(job)
 };
 
 // One share of an integer run: rows [first, last) of the batch, all steps.

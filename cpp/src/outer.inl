@@ -39,7 +39,7 @@ template <class R> void outer(const Outer &job) {
   const auto move = [&](bool in) {
     for (int64_t p = job.first; p < job.last; p++) {
       const int64_t gate = p / panels, u0 = p % panels * WIDE, units = least(WIDE, job.n - u0);
-      R *sum = total + (p - job.first) * blocks * HIGH * WIDE, *out = static_cast<R *>(job.out[gate]) + u0 * job.row;
+      R *sum = total + (p - job.first) * blocks * HIGH * WIDE, *out = static_cast<R *>(job.out[gate]) + u0 * job.row + job.skip;
       in ? transpose<R>(out, job.row, sum, WIDE, units, job.m) : transpose<R>(sum, WIDE, out, job.row, job.m, units);
       if (!ones || !job.sums[gate]) continue;
       R *one = sum + job.m * WIDE, *bias = static_cast<R *>(job.sums[gate]) + u0;
@@ -50,7 +50,7 @@ template <class R> void outer(const Outer &job) {
   move(true);
   while (const int64_t depth = samples.next(OUTER_DEPTH)) {
     for (int64_t k = 0; k < depth; k++) {  // argument[block][k][6], a column of ones behind the last
-      const R *from = samples.of<R>(*job.argument, k);
+      const R *from = samples.of<R>(*job.argument, k) + job.skip;
       for (int64_t i = 0; i < blocks; i++)
         for (int64_t j = 0; j < HIGH; j++) {
           const int64_t u = i * HIGH + j;

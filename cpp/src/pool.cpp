@@ -7,7 +7,6 @@
 #include <atomic>
 #include <csignal>
 #include <memory>
-#include <mutex>
 #include <new>
 #include <system_error>
 #include <thread>
@@ -54,7 +53,7 @@ class Pool {
     while (const int32_t n = unfinished_.load(std::memory_order_acquire)) unfinished_.wait(n, std::memory_order_acquire);
   }
 
-  std::mutex busy;
+  std::atomic_flag busy;
 
  private:
   // How long a call looks for the others' end before it sleeps: some 10 us, what falling asleep and waking cost.
@@ -125,9 +124,12 @@ void share_out(int32_t shares, const std::function<void(int32_t)> &job) {
     Caller() { callers++; }
     ~Caller() { callers--; }
   } caller;
-  if (shares > 1)
-    if (std::unique_lock lock(pool->busy, std::try_to_lock); lock.owns_lock()) return pool->run(shares, job);
-  for (int32_t k = 0; k < shares; k++) job(k);
+  if (shares > 1 && !pool->busy.test_and_set(std::memory_order_acquire)) {
+    pool->run(shares, job);
+    pool->busy.clear(std::memory_order_release);
+  } else {
+    for (int32_t k = 0; k < shares; k++) job(k);
+  }
 }
 
 int32_t shares_for(int32_t threads, int64_t parts, double multiply_adds) {

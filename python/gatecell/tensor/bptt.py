@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import TypeAlias
 
 import numpy as np
@@ -15,7 +16,8 @@ import numpy as np
 import gatecell._core as _core
 
 from ..algebra.loops import Plan
-from .engine import PAD, Array, Kernel, Layer, Placed, Prepared, over, padded
+from ..cells import Cell
+from .engine import PAD, Array, Layer, Placed, Prepared, kernel, over, padded
 from .weight_sums import CHAIN, WeightSums
 
 Part: TypeAlias = tuple[int, int]
@@ -44,9 +46,9 @@ class Saved:
 
         Returns gradients by name: every weight, "x" (T, B, I) if wanted, and each start state.  What was saved is used up.
         """
-        T, B, k = self.steps, self.rows, self.layer.kernel
+        T, B = self.steps, self.rows
         rows = max(1024, 2**18 // max(a.shape[2] for a in self.states.values()))
-        more = _fresh(k) or (dy is not None and not _fits(dy))  # arrays beside those that were saved: they need not be long
+        more = _fresh(self.layer.cell) or (dy is not None and not _fits(dy))  # arrays beside those that were saved: they need not be long
         return back_in_parts(
             self.layer, parts(T, B, -(-rows // B) if more and T * B >= 2 * rows else T, self.reverse), self.part, x, dy, dlast, want_x
         )
@@ -189,7 +191,7 @@ def _walk_back(saved: Saved, x: Array, dy: Array | None, dlast: Grads, sums: Wei
     else:
         arrays["dy"] = turn(over(dy if _fits(dy) else _padded_copy(layer, dy, T)))
     arrays |= {name: arrays[keep] for name, keep in k.plans.reuse.items()}
-    arrays |= {name: turn(over(layer.empty(T, B, padded(layer.units(axis))))) for name, axis in _fresh(k).items()}
+    arrays |= {name: turn(over(layer.empty(T, B, padded(layer.units(axis))))) for name, axis in _fresh(cell).items()}
     layer.run(k.back, T, B, arrays, saved.lengths)
     sums.add(T, B, arrays, saved.lengths)
     if dx is not None:
@@ -209,8 +211,10 @@ def _fits(dy: Array) -> bool:
     return whole and all(s % dy.itemsize == 0 and s >= 0 for s in dy.strides)
 
 
-def _fresh(k: Kernel) -> dict[str, str]:
+@cache
+def _fresh(cell: Cell) -> dict[str, str]:
     """The arrays over time that the way back writes elsewhere than in the place of kept values, with their axes."""
+    k = kernel(cell)
     written = {name: info.axis for name, info in k.back.plan.arrays.items() if name.startswith(("cross", "arg"))}
     return {name: axis for name, axis in written.items() if name not in k.plans.reuse}
 
@@ -224,9 +228,8 @@ def _run_dx(layer: Layer, dx: Prepared, T: int, B: int, arrays: Mapping[str, Pla
         return layer.run(dx, T, B, used, lengths)
     together = min(T, -(-JOINED // B))
     for begin, steps, n in ((0, T // together, together), (T - T % together, 1, T % together)):
-        joined = {
-            name: Placed(a.data, a.first + min(0, (T - 1) * a.step) + begin * B * a.row, n * B * a.row, a.row) for name, a in used.items()
-        }
         if n:
-            layer.run(dx, steps, n * B, joined)
+            rows, skip = n * B, begin * B
+            firsts = {name: a.first + min(0, (T - 1) * a.step) + skip * a.row for name, a in used.items()}
+            layer.run(dx, steps, rows, {name: Placed(a.data, firsts[name], rows * a.row, a.row) for name, a in used.items()})
     return None

@@ -7,16 +7,47 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 
 from .. import _core
-from ..algebra.plans import Use
+from ..cells import Cell
 from . import engine
 from .engine import Array, Layer, Placed
 
 CHAIN = 32
 """Rows of a partial sum: cpp/src/product.inl's CHAIN."""
+
+
+@dataclass(frozen=True)
+class Product:
+    """Uses of a family's weights that share an argument."""
+
+    family: int
+    turn: int
+    """A weight's second use has a sum of its own: in one sum, parts would come in another order than the whole."""
+    argument: str
+    gradients: list[str]
+    gates: list[int]
+    """Which of the family's gates each gradient is of."""
+
+
+@cache
+def products(cell: Cell) -> list[Product]:
+    """What a cell's weight gradients are made of."""
+    families, turns = list(cell.program.families.items()), Counter[str]()
+    out: dict[tuple[int, int, str], Product] = {}
+    for use in engine.kernel(cell).plans.uses:
+        family, gate = use.weight.split(".")
+        f = next(k for k, (name, _) in enumerate(families) if name == family)
+        key = f, turns[use.weight], use.argument
+        p = out.setdefault(key, Product(*key, [], []))
+        p.gradients.append(use.gradient)
+        p.gates.append(families[f][1].index(gate))
+        turns[use.weight] += 1
+    return list(out.values())
 
 
 class WeightSums:
@@ -27,40 +58,31 @@ class WeightSums:
     """
 
     def __init__(self, layer: Layer) -> None:
-        self.layer = layer
-        plans, families = layer.kernel.plans, list(layer.cell.program.families)
-        self._uses: dict[tuple[int, int, str], list[Use]] = {}  # those that share an argument together
-        turns = Counter[str]()  # a weight's second use has a sum of its own, or parts would add to one in another order than the whole
-        for use in plans.uses:
-            self._uses.setdefault((families.index(use.weight.split(".")[0]), turns[use.weight], use.argument), []).append(use)
-            turns[use.weight] += 1
-        self._sums = {
-            (f, turn): (np.zeros_like(matrix), None if bias is None else np.zeros_like(bias))
-            for turn in range(max(turns.values(), default=1))
-            for f, (matrix, bias) in enumerate(layer.families)
-            if turn == 0 or any(key[:2] == (f, turn) for key in self._uses)
-        }
-        axes = {name: layer.kernel.back.plan.arrays[a].axis for name, a in plans.sums.items()}
-        self._parameters = {name: np.zeros(layer.units(axis), layer.dtype) for name, axis in axes.items()}
+        self.layer, self._products, dtype = layer, products(layer.cell), layer.dtype
+        owed = dict.fromkeys([*((f, 0) for f in range(len(layer.families))), *((p.family, p.turn) for p in self._products)])
+        self._sums: dict[tuple[int, int], tuple[Array, Array | None]] = {}
+        for key in owed:
+            matrix, bias = layer.families[key[0]]
+            self._sums[key] = np.zeros(matrix.shape, dtype), None if bias is None else np.zeros(len(bias), dtype)
+        arrays = layer.kernel.back.plan.arrays
+        self._parameters = {name: np.zeros(layer.units(arrays[a].axis), dtype) for name, a in layer.kernel.plans.sums.items()}
 
     def add(self, T: int, B: int, arrays: Mapping[str, Placed], lengths: Array | None) -> None:
         """`arrays` by the way back's names, as it ran them."""
-        plans, gates = self.layer.kernel.plans, list(self.layer.cell.program.families.values())
-        names = {u.gradient for u in plans.uses} | {u.argument for u in plans.uses} | set(plans.sums.values())
-        back = {name: arrays[name].flipped(T) for name in names}
-        late, threads = engine.late(back), engine.get_num_threads()
-        for (f, turn, argument), uses in self._uses.items():
-            matrix, bias = self._sums[f, turn]
-            n = len(matrix) // len(gates[f])
-            parts = [slice(g * n, (g + 1) * n) for g in (gates[f].index(u.weight.split(".")[1]) for u in uses)]
-            gradients, out = [back[u.gradient].core() for u in uses], [matrix[part] for part in parts]
-            sums = [None if bias is None else bias[part] for part in parts]
-            _core.outer(T, B, gradients, n, back[argument].core(), matrix.shape[1], out, sums, threads, lengths, late)
-        zero = np.zeros(1, self.layer.dtype)
+        late, threads = arrays[self.layer.cell.states[0]].step > 0, engine.get_num_threads()  # time is turned round here
+        gates, of = list(self.layer.cell.program.families.values()), self.layer.kernel.plans.sums
+        for p in self._products:
+            matrix, bias = self._sums[p.family, p.turn]
+            n = len(matrix) // len(gates[p.family])
+            gradients = [arrays[g].flipped(T).core() for g in p.gradients]
+            out = [matrix[g * n : g * n + n] for g in p.gates]
+            sums = [None if bias is None else bias[g * n : g * n + n] for g in p.gates]
+            argument = arrays[p.argument].flipped(T).core()
+            _core.outer(T, B, gradients, n, argument, matrix.shape[1], out, sums, threads, lengths, late)
         for name, total in self._parameters.items():  # as a bias: beside products with nothing
-            n = len(total)
-            gradient, nothing = back[plans.sums[name]].core(), np.zeros((n, 1), zero.dtype)
-            _core.outer(T, B, [gradient], n, (zero, 0, 0, 0, 0), 1, [nothing], [total], threads, lengths, late)
+            n, zero = len(total), (np.zeros(1, total.dtype), 0, 0, 0, 0)
+            gradient, nothing = arrays[of[name]].flipped(T).core(), np.zeros((n, 1), total.dtype)
+            _core.outer(T, B, [gradient], n, zero, 1, [nothing], [total], threads, lengths, late)
 
     def result(self) -> dict[str, Array]:
         """Every weight's gradient by name."""
