@@ -112,7 +112,7 @@ struct Layer {
   std::unique_ptr<gatecell_layer, decltype(&gatecell_layer_free)> layer{nullptr, gatecell_layer_free};
 
   Layer(std::shared_ptr<Plan> p, const std::vector<int64_t> &sizes,
-        const std::vector<std::pair<py::array, std::optional<py::array>>> &weights, int64_t rows, bool interpret)
+        const std::vector<std::pair<py::array, std::optional<py::array>>> &weights, bool interpret)
       : plan(std::move(p)), type(GATECELL_FLOAT32) {
     const auto [axes, families, arrays] = plan->counts();
     if (sizes.size() != axes || weights.size() != families)
@@ -129,7 +129,7 @@ struct Layer {
       w.push_back({matrix.data(), bias ? bias->data() : nullptr, matrix.strides(0) / matrix.itemsize()});
     }
     gatecell_layer *l = nullptr;
-    check(unlocked([&] { return gatecell_layer_new(plan->plan.get(), type, sizes.data(), w.data(), rows, interpret, &l); }));
+    check(unlocked([&] { return gatecell_layer_new(plan->plan.get(), type, sizes.data(), w.data(), interpret, &l); }));
     layer.reset(l);
   }
 
@@ -379,8 +379,8 @@ PYBIND11_MODULE(_core, m) {
           "lent", [](const py::object &self) { return lend(self.cast<const Integer &>().step.get(), "gatecell_integer", self); });
   py::class_<Layer>(m, "Layer")
       .def(py::init<std::shared_ptr<Plan>, const std::vector<int64_t> &,
-                    const std::vector<std::pair<py::array, std::optional<py::array>>> &, int64_t, bool>(),
-           py::arg("plan"), py::arg("sizes"), py::arg("weights"), py::arg("rows"), py::arg("interpret"))
+                    const std::vector<std::pair<py::array, std::optional<py::array>>> &, bool>(),
+           py::arg("plan"), py::arg("sizes"), py::arg("weights"), py::arg("interpret"))
       .def("run", &Layer::run, py::arg("T"), py::arg("B"), py::arg("arrays"), py::arg("extents"), py::arg("threads"),
            py::arg("lengths") = py::none(), py::arg("late") = false)
       // For runs without Python: the layer as gatecell_layer, and a checked table as an array of gatecell_array.

@@ -91,7 +91,7 @@ def test_registered_cells_run_compiled(cell):
 
 @every
 def test_a_row_is_the_same_alone_and_in_any_batch_and_chunk(cell, rng):
-    T, sizes = 11, {"I": 9, "H": 37, "M": 12}
+    T, sizes = 29, {"I": 9, "H": 37, "M": 12}
     w, x, start = pages.draw(cell, rng, T, 19, sizes, scale=0.2)
     w, x, start = cast(w, np.float32), x.astype(np.float32), cast(start, np.float32)
     layer = engine.Layer(cell, w, sizes)
@@ -237,9 +237,9 @@ def test_the_core_refuses_too_few_sizes_weights_and_arrays():
     w = [(np.zeros((15, n), np.float32), None) for n in (2, 5)]
     for sizes, weights in (([2], w), ([2, 5], w[:1]), ([], [])):
         with pytest.raises(ValueError, match="a size for every axis and a weight for every family"):
-            _core.Layer(prepared.core, sizes, weights, 1, False)
+            _core.Layer(prepared.core, sizes, weights, False)
     with pytest.raises(ValueError, match="a place and an extent for every array"):
-        _core.Layer(prepared.core, [2, 5], w, 1, False).run(1, 1, [], [], 1)
+        _core.Layer(prepared.core, [2, 5], w, False).run(1, 1, [], [], 1)
 
 
 @pytest.mark.parametrize(("value", "error"), [(0, ValueError), (-1, ValueError), (1.5, TypeError), ("2", TypeError), (True, TypeError)])

@@ -65,11 +65,13 @@ gatecell_status fail(gatecell_status status, const char *sentence) {
 
 void *thread_scratch(int64_t bytes) { return scratch.get(bytes); }
 
-int64_t scratch_bytes(const gatecell_layer &layer, int64_t rows) {
+int64_t scratch_bytes(const gatecell_layer &layer, int64_t steps, int64_t rows) {
   const auto piece = [](int64_t bytes) { return (bytes + 63) / 64 * 64; };
   const int64_t size = size_of(layer.type), pointer = sizeof(void *);
   const auto arrays = static_cast<int64_t>(layer.plan->arrays.size());
-  int64_t own = piece(arrays * pointer) + arrays * piece(rows * pointer), tile = 0;
+  int64_t own = piece(arrays * pointer) + arrays * piece(rows * pointer), tile = 0, loops = 0;
+  for (const auto &pass : layer.loops) loops += static_cast<int64_t>(pass.size());
+  own += piece(loops * 2 * pointer);
   for (const ArrayInfo &a : layer.plan->arrays) {
     if (a.kind == Kind::buffer) own += piece(rows * up(layer.sizes[static_cast<size_t>(a.axis)]) * size);
     if (a.kind == Kind::row) own += piece(rows * size);
@@ -77,7 +79,10 @@ int64_t scratch_bytes(const gatecell_layer &layer, int64_t rows) {
   for (size_t s = 0; s < layer.loops.size(); s++)
     for (size_t l = 0; l < layer.loops[s].size(); l++) {
       const Loop &loop = layer.plan->passes[s].loops[l];
-      const int64_t width = std::max(layer.loops[s][l].panel, TILE_VECTORS) * 16, table = piece(TILE_ROWS * pointer);
+      const PackedLoop &packed = layer.loops[s][l];
+      if (goes_ahead(packed, steps, rows))
+        own += piece(ROWS_AHEAD * loop.accumulators * packed.vectors * 16 * size) + piece(packed.given * ROWS_AHEAD * pointer);
+      const int64_t width = std::max(FEW_PANELS * packed.panel, TILE_VECTORS) * 16, table = piece(TILE_ROWS * pointer);
       const auto tiles = static_cast<int64_t>(loop.arrays.size()) + loop.accumulators + loop.temporaries;
       const int64_t columns = static_cast<int64_t>(loop.terms.size()) * width / 4;  // vectors of four units at least, two in float64
       tile = std::max(tile, tiles * (table + TILE_ROWS * width * size) +
@@ -139,7 +144,7 @@ gatecell_status gatecell_layer_run_lengths(const gatecell_layer *layer, int64_t 
     // With lengths share s has the rows s, s + shares, ... of the sorted ones, so the first shares may have one more.
     const int64_t first = lengths ? B / shares * share + std::min<int64_t>(share, B % shares) : B * share / shares;
     const int64_t rows = lengths ? B / shares + (share < B % shares) : B * (share + 1) / shares - first;
-    void *memory = thread_scratch(scratch_bytes(*layer, rows));
+    void *memory = thread_scratch(scratch_bytes(*layer, T, rows));
     if (!memory) {
       starved = true;
       return;

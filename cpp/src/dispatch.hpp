@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "gatecell/gatecell.h"
+#include "plan.hpp"
 
 namespace gatecell {
 
@@ -15,7 +16,7 @@ struct Run {
   const int64_t *order;        // or these, the longest first; null where all are as long as the run
   const int64_t *length;       // of each row of the batch, null with `order`
   bool late;                   // arrays run backwards: a row that is shorter begins later
-  void *scratch;               // scratch_bytes(layer, rows), 64-byte aligned
+  void *scratch;               // scratch_bytes(layer, steps, rows), 64-byte aligned
 };
 
 // One share of the weight gradients: panels [first, last) of 64 units, counted through the gates, times m units of the argument.
@@ -69,7 +70,7 @@ struct Kernels {
   double (*peak)();
 };
 
-int64_t scratch_bytes(const gatecell_layer &layer, int64_t rows);
+int64_t scratch_bytes(const gatecell_layer &layer, int64_t steps, int64_t rows);
 int64_t outer_bytes(const Outer &job, gatecell_type type);
 void *thread_scratch(int64_t bytes);  // this thread's, 64-byte aligned; null: no memory
 
@@ -90,13 +91,15 @@ constexpr int64_t MOST_VECTORS = MOST_ACCUMULATORS * 8;  // 16 units are eight v
 constexpr int64_t TILE_ROWS = 8, TILE_VECTORS = 4;
 constexpr int64_t OUTER_ROWS = 6, OUTER_UNITS = 64, OUTER_DEPTH = 256;
 
-// Vectors of 16 units side by side in a panel of packed weights: so many that it has four columns, or sixteen for the few rows
-// of a stream, whose sums need more independent chains than rows give.
-constexpr int BATCH_COLUMNS = 4, STREAM_COLUMNS = 16;
-constexpr int panel_width(int widest_group, int columns) {
-  int panel = 1;
-  while (2 * panel * widest_group <= columns) panel *= 2;
-  return panel;
+// Vectors of 16 units side by side in a panel of packed weights: so many that it has four columns.
+constexpr int panel_width(int widest_group) { return widest_group > 2 ? 1 : widest_group == 2 ? 2 : 4; }
+
+// A few rows take two panels at once, since their sums need more independent chains than rows give.  What they are given over
+// time is multiplied for so many rows ahead: a step then reads the other weights alone.
+constexpr int64_t FEW_ROWS = 3, FEW_PANELS = 2, ROWS_AHEAD = 12, DEPTH_AHEAD = 8;
+// Whether a run of so many rows multiplies ahead.
+constexpr bool goes_ahead(const PackedLoop &loop, int64_t steps, int64_t rows) {
+  return loop.given > 0 && rows > 0 && rows <= FEW_ROWS && steps > 1;
 }
 
 }  // namespace gatecell

@@ -98,10 +98,21 @@ template <class R> void pack_loop(const Loop &loop, const PackedLoop &to, const 
   }
 }
 
-int64_t panel_of(const std::vector<Group> &groups, int64_t rows) {
+int64_t panel_of(const std::vector<Group> &groups) {
   int widest = 1;
   for (const Group &g : groups) widest = std::max(widest, static_cast<int>(g.columns.size()));
-  return panel_width(widest, rows < 3 ? STREAM_COLUMNS : BATCH_COLUMNS);
+  return panel_width(widest);
+}
+
+// How many segments come before the first whose source some step writes; 0: so short that writing and reading their sums takes longer.
+int64_t given_of(const gatecell_plan &plan, const std::vector<Group> &groups) {
+  int64_t given = 0, depth = 0;
+  for (const Group &g : groups)
+    for (const Segment &s : g.segments) {
+      if (plan.arrays[static_cast<size_t>(s.source)].kind != Kind::given) return depth < DEPTH_AHEAD ? 0 : given;
+      given++, depth += s.k;
+    }
+  return depth < DEPTH_AHEAD ? 0 : given;
 }
 
 }  // namespace
@@ -110,7 +121,7 @@ int64_t panel_of(const std::vector<Group> &groups, int64_t rows) {
 using namespace gatecell;
 
 gatecell_status gatecell_layer_new(const gatecell_plan *plan, gatecell_type type, const int64_t *sizes, const gatecell_weight *weights,
-                                   int64_t rows, int32_t interpret, gatecell_layer **out) try {
+                                   int32_t interpret, gatecell_layer **out) try {
   if (!plan || !sizes || (!weights && plan->families) || !out || (type != GATECELL_FLOAT32 && type != GATECELL_FLOAT64))
     return fail(GATECELL_BAD_ARGUMENT, "a layer wants a plan, its sizes and its weights");
   for (int32_t a = 0; a < plan->axes; a++)
@@ -129,7 +140,8 @@ gatecell_status gatecell_layer_new(const gatecell_plan *plan, gatecell_type type
       p.units = sizes[loop.axis];
       p.vectors = (p.units + PAD - 1) / PAD;
       p.groups = groups_of(*plan, loop, layer->sizes);
-      p.panel = panel_of(p.groups, rows);
+      p.panel = panel_of(p.groups);
+      p.given = given_of(*plan, p.groups);
       for (Group &g : p.groups) {
         g.weights = total;
         total += g.depth * static_cast<int64_t>(g.columns.size()) * p.vectors * PAD;

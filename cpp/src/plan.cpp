@@ -105,7 +105,8 @@ bool sound(const gatecell_plan &plan) {
       for (const Instruction &i : loop.code) {
         const auto d = static_cast<size_t>(i.dst);
         const size_t written = loop.arrays.size() + static_cast<size_t>(loop.accumulators + loop.temporaries);
-        if (d >= written || (d < loop.arrays.size() && kind(loop.arrays[d]) > Kind::buffer)) return false;
+        if (d >= written || (d < loop.arrays.size() && (kind(loop.arrays[d]) == Kind::given || kind(loop.arrays[d]) > Kind::buffer)))
+          return false;
       }
     }
   }
@@ -128,7 +129,7 @@ gatecell_status gatecell_plan_new(const int32_t *code, int64_t length, const dou
   plan->descending = in.next(0, 2) != 0;
   plan->arrays.resize(static_cast<size_t>(in.count(MOST_ARRAYS)));
   for (ArrayInfo &a : plan->arrays) {
-    a.kind = static_cast<Kind>(in.next(0, 6));
+    a.kind = static_cast<Kind>(in.next(0, 7));
     a.axis = in.next(0, plan->axes);
     a.offset = in.next(0, 2);
   }

@@ -8,7 +8,7 @@
 
 namespace gatecell {
 
-enum class Kind : int32_t { over = 0, ring = 1, buffer = 2, row = 3, unit = 4, scalar = 5 };
+enum class Kind : int32_t { given, over, ring, buffer, row, unit, scalar };  // over time: given, over, ring
 
 struct ArrayInfo {
   Kind kind;
@@ -68,7 +68,8 @@ struct PackedLoop {
   int64_t units = 0, vectors = 0;  // of the axis; vectors of 16 units, the last one padded with zeros
   int64_t panel = 1;               // vectors side by side in a panel
   std::vector<Group> groups;
-  int64_t bias = 0;  // [accumulator][padded units]
+  int64_t bias = 0;   // [accumulator][padded units]
+  int64_t given = 0;  // so many segments, the first, have sources that no step writes
 };
 
 }  // namespace gatecell

@@ -12,39 +12,39 @@ template <class R> using Step = void (*)(const Register<R> *, int64_t rows, int6
 struct RegisterTile {         // what one of them is given
   const Rows<float> *source;  // segments, group by group
   const int *segments;        // of each group
-  const float *const *w;      // of each group
-  const float *bias;          // of sum a: bias + a * bias_row
-  int64_t bias_row;
+  const float *const *w;      // of each group, and how far its next panel is
+  const int64_t *panel;
+  const float *start;  // of row m's sum a: start[m * start_row + a * start_sum]
+  int64_t start_row, start_sum;
   const Register<float> *reg;
 };
 using RunTile = void (*)(const RegisterTile &);
 
-constexpr int AHEAD = 16;  // rows of weights: a single row waits for L2
 constexpr int REGISTER_SUMS = 24;  // vectors of sums beside a row of weights and a value: what 32 registers hold
 
 struct CompiledStep {
   Step<float> fetch;                // brings what it will read and write nearer
   Step<float> run;                  // on sums in memory
   RunTile tile[REGISTER_SUMS + 1];  // on so many rows of a panel; null: not compiled
-  RunTile single;                   // on one row of a stream's wider panel
-  int64_t panel, wide;
+  RunTile few[FEW_ROWS + 1];        // on so many rows of FEW_PANELS panels
+  int64_t panel;
   const unsigned *groups;
   size_t count;
 
   // Whether its sums share their sources as the layer's do: the same instructions may stand behind other products.
   bool fits(const PackedLoop &loop) const {
-    if (loop.groups.size() != count) return false;
+    if (loop.panel != panel || loop.groups.size() != count) return false;
     for (size_t g = 0; g < count; g++)
       if (loop.groups[g].mask != groups[g]) return false;
     return true;
   }
-  RunTile tile_of(const PackedLoop &loop, int64_t rows) const {
-    if (loop.panel == panel && rows <= REGISTER_SUMS && tile[rows]) return tile[rows];
-    return loop.panel == wide && rows == 1 ? single : nullptr;
+  RunTile tile_of(const PackedLoop &loop, int64_t rows, int64_t vectors) const {
+    if (vectors == loop.panel) return rows <= REGISTER_SUMS ? tile[rows] : nullptr;
+    return vectors == FEW_PANELS * loop.panel && rows <= FEW_ROWS ? few[rows] : nullptr;
   }
   // How many rows a tile has at most; 0: none is in registers.
-  int64_t most(const PackedLoop &loop) const {
-    int64_t rows = loop.panel == panel ? REGISTER_SUMS : 0;
+  int64_t most() const {
+    int64_t rows = REGISTER_SUMS;
     while (rows > 0 && !tile[rows]) rows--;
     return rows;
   }
@@ -67,51 +67,52 @@ template <unsigned GROUP> struct Members {  // the sums of a group, in order
 };
 template <unsigned GROUP> constexpr Members<GROUP> MEMBERS{};
 
-// total += sum over one segment, in chains as in product_tile.
-template <unsigned GROUP, int PANEL, int ROWS, int COLUMNS>
-INLINE const float *segment(const Rows<float> &source, const float *w, Vf (&total)[ROWS][COLUMNS]) {
+// total += sum over one segment, in chains as in product_tile.  Columns: [sum][panel][vector], weights `next` from panel to panel.
+template <unsigned GROUP, int PANEL, int PANELS, int ROWS, int COLUMNS>
+INLINE const float *segment(const Rows<float> &source, const float *w, int64_t next, Vf (&total)[ROWS][COLUMNS]) {
   constexpr int WIDE = sums_in(GROUP) * PANEL, L = Of<float>::lanes;
   const float *a[ROWS];
   UNROLL for (int m = 0; m < ROWS; m++) a[m] = source.row[m];
   for (int64_t k = 0, end = 0; k < source.k;) {
-    Vf sum[ROWS][WIDE];
-    UNROLL for (int m = 0; m < ROWS; m++) UNROLL for (int j = 0; j < WIDE; j++) sum[m][j] = Vf{};
+    Vf sum[ROWS][PANELS * WIDE];
+    UNROLL for (int m = 0; m < ROWS; m++) UNROLL for (int j = 0; j < PANELS * WIDE; j++) sum[m][j] = Vf{};
     for (end = least(source.k, k + CHAIN); k < end; k++, w += WIDE * L) {
-      Vf b[WIDE];
-      if constexpr (ROWS == 1) UNROLL for (int j = 0; j < WIDE; j++) __builtin_prefetch(w + (AHEAD * WIDE + j) * L);
-      UNROLL for (int j = 0; j < WIDE; j++) b[j] = load(w + j * L);
+      Vf b[PANELS * WIDE];
+      UNROLL for (int j = 0; j < PANELS * WIDE; j++) b[j] = load(w + j / WIDE * next + j % WIDE * L);
       UNROLL for (int m = 0; m < ROWS; m++) {
         const Vf x = splat<Vf>(a[m][k]);
-        UNROLL for (int j = 0; j < WIDE; j++) sum[m][j] = fma(x, b[j], sum[m][j]);
+        UNROLL for (int j = 0; j < PANELS * WIDE; j++) sum[m][j] = fma(x, b[j], sum[m][j]);
       }
     }
-    UNROLL for (int m = 0; m < ROWS; m++) UNROLL for (int j = 0; j < WIDE; j++) total[m][MEMBERS<GROUP>.at[j / PANEL] * PANEL + j % PANEL] += sum[m][j];
+    UNROLL for (int m = 0; m < ROWS; m++) UNROLL for (int j = 0; j < PANELS * WIDE; j++) {
+      const int at = MEMBERS<GROUP>.at[j % WIDE / PANEL], v = j / WIDE * PANEL + j % PANEL;
+      total[m][at * PANELS * PANEL + v] += sum[m][j];
+    }
   }
   return w;
 }
 
-template <class S, int G, int PANEL, int ROWS, int COLUMNS>
+template <class S, int G, int PANEL, int PANELS, int ROWS, int COLUMNS>
 INLINE void groups_from(const RegisterTile &t, const Rows<float> *source, Vf (&total)[ROWS][COLUMNS]) {
   if constexpr (G < static_cast<int>(sizeof S::groups / sizeof S::groups[0])) {
     const float *w = t.w[G];
     const Rows<float> *end = source + t.segments[G];
-    for (; source < end; source++) w = segment<S::groups[G], PANEL>(*source, w, total);
-    groups_from<S, G + 1, PANEL>(t, source, total);
+    for (; source < end; source++) w = segment<S::groups[G], PANEL, PANELS>(*source, w, t.panel[G], total);
+    groups_from<S, G + 1, PANEL, PANELS>(t, source, total);
   }
 }
 
-template <class S, int PANEL, int ROWS> void register_tile(const RegisterTile &t) {
-  constexpr int L = Of<float>::lanes, COLUMNS = S::sums * PANEL;
+template <class S, int PANEL, int PANELS, int ROWS> void register_tile(const RegisterTile &t) {
+  constexpr int L = Of<float>::lanes, WIDE = PANEL * PANELS, COLUMNS = S::sums * WIDE;
   Vf total[ROWS][COLUMNS];
-  fetch<S>(t.reg, ROWS, PANEL * L);
-  UNROLL for (int a = 0; a < S::sums; a++) UNROLL for (int v = 0; v < PANEL; v++) {
-    const Vf bias = load(t.bias + a * t.bias_row + v * L);
-    UNROLL for (int m = 0; m < ROWS; m++) total[m][a * PANEL + v] = bias;
+  fetch<S>(t.reg, ROWS, WIDE * L);
+  UNROLL for (int m = 0; m < ROWS; m++) UNROLL for (int a = 0; a < S::sums; a++) UNROLL for (int v = 0; v < WIDE; v++) {
+    total[m][a * WIDE + v] = load(t.start + m * t.start_row + a * t.start_sum + v * L);
   }
-  groups_from<S, 0, PANEL>(t, t.source, total);
-  UNROLL for (int m = 0; m < ROWS; m++) UNROLL for (int v = 0; v < PANEL; v++) {
+  groups_from<S, 0, PANEL, PANELS>(t, t.source, total);
+  UNROLL for (int m = 0; m < ROWS; m++) UNROLL for (int v = 0; v < WIDE; v++) {
     Vf sum[S::sums];
-    UNROLL for (int a = 0; a < S::sums; a++) sum[a] = total[m][a * PANEL + v];
+    UNROLL for (int a = 0; a < S::sums; a++) sum[a] = total[m][a * WIDE + v];
     S::run(t.reg, m, v * L, sum);
   }
 }
@@ -126,8 +127,9 @@ template <class S> void memory_tile(const Register<float> *r, int64_t rows, int6
 }
 
 template <class S, int PANEL, int ROWS> constexpr void compile_tiles(CompiledStep &step) {
-  if constexpr (ROWS >= 4) {
-    step.tile[ROWS] = register_tile<S, PANEL, ROWS>;
+  if constexpr (ROWS > 0) {
+    step.tile[ROWS] = register_tile<S, PANEL, 1, ROWS>;
+    if constexpr (ROWS <= FEW_ROWS) step.few[ROWS] = register_tile<S, PANEL, FEW_PANELS, ROWS>;
     compile_tiles<S, PANEL, ROWS - 1>(step);
   }
 }
@@ -139,12 +141,10 @@ template <class S> constexpr CompiledStep compiled_step() {
     for (const unsigned g : S::groups) most = sums_in(g) > most ? sums_in(g) : most;
     return most;
   }();
-  constexpr int PANEL = panel_width(WIDEST, BATCH_COLUMNS), WIDE = panel_width(WIDEST, STREAM_COLUMNS);
-  CompiledStep step{fetch<S>, memory_tile<S>, {}, nullptr, PANEL, WIDE, S::groups, GROUPS};
-  if constexpr (BYTES == 64 && S::sums > 0) {
+  constexpr int PANEL = panel_width(WIDEST);
+  CompiledStep step{fetch<S>, memory_tile<S>, {}, {}, PANEL, S::groups, GROUPS};
+  if constexpr (BYTES == 64 && S::sums > 0)
     if constexpr (S::sums * PANEL <= REGISTER_SUMS / 4) compile_tiles<S, PANEL, REGISTER_SUMS / (S::sums * PANEL)>(step);
-    if constexpr (S::sums * WIDE <= REGISTER_SUMS) step.single = register_tile<S, WIDE, 1>;
-  }
   return step;
 }
 

@@ -47,7 +47,7 @@ void layer_is_the_plain_loop(const gatecell_plan *plan, int64_t T, int64_t B, in
   const int64_t wide = up(H), sizes[] = {I, H};
   const gatecell_weight weights[] = {{W.data(), b.data(), I}, {R.data(), nullptr, H}};
   gatecell_layer *layer = nullptr;
-  assert(gatecell_layer_new(plan, GATECELL_FLOAT32, sizes, weights, B, 0, &layer) == GATECELL_OK);
+  assert(gatecell_layer_new(plan, GATECELL_FLOAT32, sizes, weights, 0, &layer) == GATECELL_OK);
   std::vector<float> h(static_cast<size_t>((T + 1) * B * wide), 0.0f);
   for (int64_t k = 0; k < B; k++)
     for (int64_t u = 0; u < H; u++) h[static_cast<size_t>(k * wide + u)] = uniform();
@@ -95,7 +95,7 @@ void refusals(const gatecell_plan *plan) {
   const int64_t sizes[] = {0, 4};
   const gatecell_weight weights[] = {{nullptr, nullptr, 0}, {nullptr, nullptr, 0}};
   gatecell_layer *layer = nullptr;
-  assert(gatecell_layer_new(plan, GATECELL_FLOAT32, sizes, weights, 1, 0, &layer) == GATECELL_BAD_ARGUMENT && !layer);
+  assert(gatecell_layer_new(plan, GATECELL_FLOAT32, sizes, weights, 0, &layer) == GATECELL_BAD_ARGUMENT && !layer);
   assert(gatecell_layer_run(nullptr, 1, 1, nullptr, 1) == GATECELL_BAD_ARGUMENT && gatecell_message()[0]);
   float x[1] = {0};
   assert(gatecell_function("no such", GATECELL_FLOAT32, 1, x, x) == GATECELL_BAD_ARGUMENT);

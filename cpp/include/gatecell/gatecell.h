@@ -51,10 +51,10 @@ typedef struct {
 } gatecell_weight;
 
 /* A plan with sizes and packed weights: what runs.  `sizes`: length of each axis of the plan; `weights`: one per family;
- * `rows`: the batch it is packed for (any batch runs, this one fastest); `interpret`: use no compiled step. */
+ * `interpret`: use no compiled step. */
 typedef struct gatecell_layer gatecell_layer;
 gatecell_status gatecell_layer_new(const gatecell_plan *plan, gatecell_type type, const int64_t *sizes, const gatecell_weight *weights,
-                                   int64_t rows, int32_t interpret, gatecell_layer **out);
+                                   int32_t interpret, gatecell_layer **out);
 void gatecell_layer_free(gatecell_layer *layer);
 
 /* Where an array of the plan lives: slot s, row b, unit u at data[s * step + b * row + u]; slots > 0: slot s is s modulo slots.

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from .loops import OPCODES, REDUCTIONS, Loop, Plan
 
-KINDS = ("over", "ring", "buffer", "row", "unit", "scalar")
+KINDS = ("given", "over", "ring", "buffer", "row", "unit", "scalar")
 
 
 @dataclass(frozen=True)

@@ -39,7 +39,7 @@ class Plans:
 
 def plans(p: Program, d: Backward) -> Plans:
     first = next(iter(p.states))
-    over = {p.x: (Array("x", "over", p.x.axis),)} | {n: (Array(s, "over", n.axis),) for s, n in p.states.items()}
+    over = {p.x: (Array("x", "given", p.x.axis),)} | {n: (Array(s, "over", n.axis),) for s, n in p.states.items()}
     new = {s: Array(s + "'", "over", n.axis, 1) for s, n in p.states.items()}
     keep = {n: Array(f"keep{k}", "over", n.axis) for k, n in enumerate(d.keep)}
 
@@ -50,7 +50,7 @@ def plans(p: Program, d: Backward) -> Plans:
 
     known = over | {n: (new[s],) for s, n in p.outs.items() if not is_leaf(n)} | {n: (a,) for n, a in keep.items()}
     seeds: dict[Node, tuple[Array, ...]] = {d.seeds[s]: (Array("carry." + s, "ring", n.axis, 1),) for s, n in p.states.items()}
-    seeds[d.seeds[first]] += (Array("dy", "over", p.states[first].axis),)
+    seeds[d.seeds[first]] += (Array("dy", "given", p.states[first].axis),)
     outs: dict[str, Node] = {f"carry'.{s}": n for s, n in d.states.items()}
     stored = {name: Array(name, "ring", p.states[s].axis) for s, name in zip(p.states, outs, strict=True)}
     held: dict[Node, str] = {}

@@ -221,7 +221,7 @@ def _fresh(cell: Cell) -> dict[str, str]:
 
 def _run_dx(layer: Layer, dx: Prepared, T: int, B: int, arrays: Mapping[str, Placed], lengths: Array | None) -> None:
     """Nothing recurs: where all arrays run on without gaps, several steps are one of a longer batch."""
-    infos = {name: info for name, info in dx.plan.arrays.items() if info.kind == "over"}
+    infos = {name: info for name, info in dx.plan.arrays.items() if info.kind in ("given", "over")}
     used = {name: arrays[name] for name in infos}
     joins = lengths is None and all(i.offset == 0 for i in infos.values()) and all(abs(a.step) == B * a.row for a in used.values())
     if not joins:

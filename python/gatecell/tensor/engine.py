@@ -133,7 +133,7 @@ class Layer:
         self.cell, self.weights, self.sizes, self.interpret = cell, weights, {"1": 1, **sizes}, interpret
         self.dtype = np.dtype(next(iter(weights.values())).dtype)
         self.kernel = kernel(cell)
-        self._packed: dict[tuple[str, bool], Any] = {}
+        self._packed: dict[str, Any] = {}
         p = cell.program
         self.families: list[tuple[Array, Array | None]] = []
         for family, gates in p.families.items():
@@ -161,9 +161,9 @@ class Layer:
     def _arranged(self, prepared: Prepared, rows: int, arrays: Mapping[str, Placed]) -> tuple[Any, list[Any], list[Any]]:
         """The packed layer, and the plan's arrays in its order, each with how much of it a run touches."""
         e, infos = prepared.encoded, prepared.plan.arrays
-        key = prepared.plan.name, rows < 3  # few rows are packed in wider panels
+        key = prepared.plan.name
         if key not in self._packed:
-            self._packed[key] = _core.Layer(prepared.core, [self.units(a) for a in e.axes], self.families, rows, self.interpret)
+            self._packed[key] = _core.Layer(prepared.core, [self.units(a) for a in e.axes], self.families, self.interpret)
         pointwise = {name for p in prepared.plan.passes for loop in p.loops for name in loop.arrays}
         placed: list[Any] = []
         extents = []
@@ -176,7 +176,7 @@ class Layer:
                 placed.append((self._parameter(name, n), 0, 0, 0, 0))
             else:
                 placed.append(arrays[name].core())
-            slots = 1 + info.offset if info.kind in ("over", "ring") else 0
+            slots = 1 + info.offset if info.kind in ("given", "over", "ring") else 0
             extents.append(
                 _core.Extent(slots, 1 if info.kind == "scalar" else padded(n) if name in pointwise or info.kind == "unit" else n)
             )

@@ -29,10 +29,10 @@ def linear(W: Any, x: Any, y: Any) -> Any:
 class Product:
     """x (..., K) -> x matrix^T + bias (..., N), with the matrix (N, K), or `transposed` (K, N), and the bias (N,) copied and packed once.
 
-    `rows`: how many each call will have, about.  All arrays float32 or all float64; what is returned is new.
+    All arrays float32 or all float64; what is returned is new.
     """
 
-    def __init__(self, matrix: Array, bias: Array | None = None, *, transposed: bool = False, rows: int = 8) -> None:
+    def __init__(self, matrix: Array, bias: Array | None = None, *, transposed: bool = False) -> None:
         self.dtype, self.bias = matrix.dtype, bias
         self.n, self.k = matrix.shape[::-1] if transposed else matrix.shape
         self.ahead = 0 if transposed else 1  # a state is written one slot ahead, the gradient of x is not
@@ -41,7 +41,7 @@ class Product:
         self.core: Any = None
         if matrix.size:
             weights = [(plain(matrix), None if bias is None else plain(bias))]
-            self.core = _core.Layer(plan.core, (self.k, self.n), weights, rows, False)
+            self.core = _core.Layer(plan.core, (self.k, self.n), weights, False)
             # Both plans have two axes, K and N, and two arrays, what is read and what is written, in this order.
             self.extents = _core.Extent(1, self.k), _core.Extent(1 + self.ahead, padded(self.n))
 
@@ -96,12 +96,12 @@ def _rows(x: Array) -> Array:
 
 def linear_forward(x: Array, weight: Array, bias: Array | None = None) -> Array:
     """x (..., I) by weight (O, I), plus bias (O,): (..., O)."""
-    return Product(weight, bias, rows=math.prod(x.shape[:-1]))(x)
+    return Product(weight, bias)(x)
 
 
 def linear_backward(g: Array, wanted: tuple[bool, ...], x: Array, weight: Array, bias: Array | None = None) -> tuple[Array | None, ...]:
     """The gradients of those inputs that are wanted; g (..., O): the result's."""
-    dx = Product(weight, transposed=True, rows=math.prod(g.shape[:-1]))(g) if wanted[0] else None
+    dx = Product(weight, transposed=True)(g) if wanted[0] else None
     dw, db = outer(g, x, any(wanted[2:])) if any(wanted[1:]) else (None, None)
     return (dx, dw if wanted[1] else None, db)[: len(wanted)]
 
@@ -128,18 +128,17 @@ def outer(g: Array, x: Array, alone: bool = False) -> tuple[Array, Array | None]
 
 def matmul(a: Array, b: Array) -> Array:
     """a (..., K) by b (K, N): (..., N); by b (K,): (...)."""
-    y = _by(b if b.ndim == 2 else b[:, None], a)(a)
+    y = _by(b if b.ndim == 2 else b[:, None])(a)
     return y if b.ndim == 2 else y[..., 0]
 
 
 def matmul_backward(g: Array, wanted: tuple[bool, ...], a: Array, b: Array) -> tuple[Array | None, ...]:
     """The gradients of those inputs that are wanted; g: the result's."""
     columns, g = (b, g) if b.ndim == 2 else (b[:, None], g[..., None])
-    da = _by(columns.T, g)(g) if wanted[0] else None
+    da = _by(columns.T)(g) if wanted[0] else None
     return da, outer(a, g)[0].reshape(b.shape) if wanted[1] else None
 
 
-def _by(b: Array, rows: Array) -> Product:
+def _by(b: Array) -> Product:
     """Multiplies by b (K, N), which is packed as it lies: for the same bits either will do."""
-    n = math.prod(rows.shape[:-1])
-    return Product(b.T, rows=n) if is_plain(b.T) else Product(b, transposed=True, rows=n)
+    return Product(b.T) if is_plain(b.T) else Product(b, transposed=True)
