@@ -30,8 +30,9 @@ REDUCTIONS = tuple(name for name, op in OPS.items() if op.joins)
 class Array:
     """Where values live between loops.
 
-    `kind`: "over" (time, batch, units), "given" (the same, and no step writes it), "ring" (two slots in turn), "buffer" (one slot), "row" (one value a row),
-    "unit" (a per-unit parameter), "scalar" (a shared one).  `offset`: slot t + offset at step t.
+    `kind`: "over" (time, batch, units), "given" (the same, and no step writes it), "ring" (two slots in turn),
+    "buffer" (one slot), "row" (one value a row), "unit" (a per-unit parameter), "scalar" (a shared one).
+    `offset`: slot t + offset at step t.
     """
 
     name: str
