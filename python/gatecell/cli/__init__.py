@@ -22,7 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except click.ClickException as error:
         sys.exit(_say(error.format_message()))
     except OSError as error:
-        sys.exit(_say(f"{error.filename}: {error.strerror}" if error.filename and error.strerror else str(error)))
+        sys.exit(_say(": ".join(map(str, filter(None, (error.filename, error.strerror)))) or str(error)))
     except (TypeError, ValueError, RuntimeError, ImportError) as error:  # what the library raises for what it was given or lacks
         sys.exit(_say(str(error)))
     sys.exit(0)

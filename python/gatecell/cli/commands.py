@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,13 @@ from ..train.forecast import Recipe, Task, train_forecaster
 Array = npt.NDArray[Any]
 FILE = click.Path(path_type=Path)
 DEFAULT = Recipe()
+
+
+def _writable(context: click.Context, option: click.Parameter, value: Path | None) -> Path | None:
+    """A file that can be written, looked at before the minutes of work whose result goes there."""
+    if value is not None and (value.is_dir() or not value.parent.is_dir() or not os.access(value.parent, os.W_OK | os.X_OK)):
+        raise click.BadParameter(f"wanted a file in a folder that can be written, got {value}")
+    return value
 
 
 INPUTS = click.option(
@@ -74,7 +82,7 @@ def demo(quick: bool, seeds: int, out: Path, processes: int | None) -> None:
 @click.option("--noise", type=click.FloatRange(0), default=0.0, help="Noise on the inputs while training, in their standard deviations.")
 @click.option("--patience", type=click.IntRange(1), default=12, help="Epochs without a better validation before it stops.")
 @click.option("--seed", type=click.IntRange(0), default=0, help="One seed gives one model, bit for bit.")
-@click.option("--out", type=FILE, default=Path("model.safetensors"), help="The model's file.")
+@click.option("--out", type=FILE, default=Path("model.safetensors"), callback=_writable, help="The model's file.")
 def train(
     data: Path,
     target: str,
@@ -116,7 +124,7 @@ def train(
 @click.argument("calibration", type=FILE)
 @click.option("--scheme", type=click.Choice(list(SCHEMES)), default=next(iter(SCHEMES)), help="Bits of weights and of activations.")
 @INPUTS
-@click.option("--out", type=FILE, help="The integer model's file. [default: MODEL_SCHEME.safetensors]")
+@click.option("--out", type=FILE, callback=_writable, help="The integer model's file. [default: MODEL_SCHEME.safetensors]")
 def quantize(model: Path, calibration: Path, scheme: str, inputs: list[str] | None, out: Path | None) -> None:
     """Make a model of floats one of integers, with ranges from CALIBRATION (CSV)."""
     floats = _floats(model)
@@ -145,7 +153,7 @@ def export(model: Path, out: Path, name: str | None, target: str) -> None:
 @click.argument("data", type=FILE)
 @click.option("--board", type=click.Choice(list(BOARDS)), multiple=True, help="An emulated board; may be given more than once.")
 @INPUTS
-@click.option("--out", type=FILE, help="CSV file for the outputs.")
+@click.option("--out", type=FILE, callback=_writable, help="CSV file for the outputs.")
 def run(model: Path, data: Path, board: tuple[str, ...], inputs: list[str] | None, out: Path | None) -> None:
     """Run a model over DATA (CSV), a row at a time, here and on emulated boards."""
     loaded, table = gc.load(model), read_csv(data)

@@ -136,8 +136,14 @@ class StepGraph:
             return f"{len(self.steps)} and {len(other.steps)} operations"
         for name in {**self.parameters, **other.parameters}:
             if not np.array_equal(self.parameters.get(name, np.empty(0)), other.parameters.get(name, np.empty(0)), equal_nan=True):
-                return f"the values of {name}"
+                return f"the values of {name}{self._reader(name)}"
         return ""
+
+    def _reader(self, name: str) -> str:
+        """Where a parameter is read first, as far as its line is known: ", which mul at forecast.py:12 reads"."""
+        starts = {s.step for s in self.states if s.start == name}
+        readers = (s for s in self.steps if s.line and (s.name in starts or name in (*s.inputs, *s.weights.values())))
+        return next((f", which {s.line} reads" for s in readers), "")
 
 
 @dataclass(frozen=True)

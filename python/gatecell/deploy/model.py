@@ -52,9 +52,9 @@ class GraphModel(Module):
         return replace(self._graph, parameters={name: np.array(state[name].data, order="C") for name in self._used})
 
     def forward(self, input: Any) -> Tensor:
-        """The whole sequence, in the layout and with the result of the model that was saved."""
+        """The whole sequence, in the layout and with the result of the model that was saved; its batch axis may be missing."""
         g = self._graph
-        x = _timed(g, as_tensor(input) if g.input.kind == "tokens" else to_tensor(input, self.dtype))
+        x, bare = _timed(g, as_tensor(input) if g.input.kind == "tokens" else to_tensor(input, self.dtype))
         own = {n: t for pairs in (self.named_parameters(), self.named_buffers()) for n, t in pairs}
         values: dict[str, Tensor] = {**own, INPUT: x}
         last: dict[tuple[str, str], Tensor] = {}
@@ -69,7 +69,7 @@ class GraphModel(Module):
                 values[s.name] = last[s.inputs[0], s.settings["state"]].unsqueeze(0)  # of the last step; so is all that is made of it
             else:
                 values[s.name] = _apply(s, [values[i] for i in s.inputs], {role: own[name] for role, name in s.weights.items()})
-        return _arranged(g, values[g.output.step])
+        return _arranged(g, values[g.output.step], bare)
 
     def _zeros(self, rows: int, n: int) -> Tensor:
         return Tensor(np.zeros((rows, n), self.dtype))
@@ -79,14 +79,17 @@ class GraphModel(Module):
         return f"{g.input.kind} {g.input.size} -> {', '.join(s.op for s in g.steps)} -> {g.output.size}"
 
 
-def _timed(g: StepGraph, x: Tensor) -> Tensor:
-    """The input as (T, B, n), tokens as (T, B); ValueError where it does not fit."""
+def _timed(g: StepGraph, x: Tensor) -> tuple[Tensor, bool]:
+    """The input as (T, B, n), tokens as (T, B), and whether it came without a batch; ValueError where it does not fit."""
     axes, spec = g.input.axes, g.input
+    bare = x.ndim == len(axes) - 1
+    if bare:
+        x = x.unsqueeze(axes.index(BATCH))
     if x.ndim != len(axes) or (FEATURE in axes and x.shape[-1] != spec.size):
         raise ValueError(f"input: ({', '.join(axes)}) with {spec.size} features wanted, got shape {tuple(x.shape)}")
     order = [axes.index(a) for a in (TIME, BATCH, FEATURE) if a in axes]
     x = x.permute(order)
-    return x if spec.kind == "tokens" or FEATURE in axes else x.unsqueeze(-1)
+    return x if spec.kind == "tokens" or FEATURE in axes else x.unsqueeze(-1), bare
 
 
 def _apply(s: Step, a: list[Tensor], w: Mapping[str, Tensor]) -> Tensor:
@@ -115,11 +118,12 @@ def _apply(s: Step, a: list[Tensor], w: Mapping[str, Tensor]) -> Tensor:
     raise AssertionError(f"step {s.name}: checked graphs have no {s.op!r}")
 
 
-def _arranged(g: StepGraph, y: Tensor) -> Tensor:
-    """(T, B, n) in the model's layout."""
+def _arranged(g: StepGraph, y: Tensor, bare: bool) -> Tensor:
+    """(T, B, n) in the model's layout, one sequence without a batch where it came so."""
     own = [TIME, BATCH, FEATURE]
     if not g.output.every_step:
         y, own = y[-1], own[1:]
     if FEATURE not in g.output.axes:
         y, own = y.squeeze(-1), own[:-1]
-    return y.permute([own.index(a) for a in g.output.axes])
+    y = y.permute([own.index(a) for a in g.output.axes])
+    return y.squeeze(g.output.axes.index(BATCH)) if bare else y

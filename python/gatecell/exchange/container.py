@@ -7,6 +7,7 @@ changed bit anywhere is noticed.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import secrets
@@ -45,6 +46,8 @@ def _sums(arrays: Mapping[str, Array]) -> list[list[Any]]:
 def replace(path: PathLike, data: bytes) -> None:
     """Write a file beside `path`, bring it to the disk, rename it, bring the folder to the disk."""
     target = Path(os.path.realpath(path))
+    if target.is_dir():
+        raise IsADirectoryError(errno.EISDIR, f"{path}: a file wanted, got a folder")
     temporary = target.parent / f".{target.name}.{secrets.token_hex(8)}.tmp"
     f = _created(temporary, path)  # if it is not ours, nothing is to be removed
     try:
