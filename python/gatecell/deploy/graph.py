@@ -143,7 +143,7 @@ class StepGraph:
         """Where a parameter is read first, as far as its line is known: ", which mul at forecast.py:12 reads"."""
         starts = {s.step for s in self.states if s.start == name}
         readers = (s for s in self.steps if s.line and (s.name in starts or name in (*s.inputs, *s.weights.values())))
-        return next((f", which {s.line} reads" for s in readers), "")
+        return next((f", which {s.op} at {s.line} reads" for s in readers), "")
 
 
 @dataclass(frozen=True)
