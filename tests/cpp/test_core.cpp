@@ -25,7 +25,7 @@ std::vector<float> draw(int64_t n) {
 gatecell_plan *linear_plan() {
   const std::vector<int32_t> code = {
       2, 2, 0, 3,                    // axes, families, ascending, arrays
-      0, 0, 0, 0, 1, 0, 0, 1, 1,     // x over I, h over H at t, h' over H at t + 1
+      0, 0, 0, 1, 1, 0, 1, 1, 1,     // x given over I, h over H at t, h' over H at t + 1
       1, 0, 1,                       // one pass, no reductions, one loop
       1, 1, 2, 1, 2,                 // over H, one array h', one accumulator, two terms
       0, 0, 0, 0, 0, 0, 1, 1, 0, 0,  // accumulator 0: x by W, h by R
