@@ -151,7 +151,8 @@ def test_every_instruction_set_gives_the_same_bits(rng, tmp_path):
             assert name == cpu
         else:
             assert "wants one of" in r.stderr, r.stderr
-    assert {"baseline", gatecell.cpu()} <= set(seen) and len(set(seen.values())) == 1
+    assert gatecell.cpu() in seen and ("baseline" in seen) == (gatecell.cpu() != "neon")  # which every AArch64 has
+    assert len(set(seen.values())) == 1
 
 
 def test_the_core_refuses_a_damaged_step(rng, monkeypatch):

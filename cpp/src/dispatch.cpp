@@ -62,7 +62,9 @@ const Choice *choices(size_t &n) {
 #if defined(GATECELL_HAVE_NEON)
       {&neon_kernels, true},
 #endif
+#if defined(GATECELL_HAVE_BASELINE)
       {&baseline_kernels, true},
+#endif
   };
   n = sizeof all / sizeof all[0];
   return all;

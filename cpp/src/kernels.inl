@@ -73,6 +73,8 @@ double peak() {
       sum[k] = fma(sum[k], a, b);
 #if defined(__x86_64__)
       asm volatile("" : "+x"(sum[k]));  // kept in its register, neither folded nor hoisted
+#elif defined(__aarch64__)
+      asm volatile("" : "+w"(sum[k]));
 #endif
     }
   }
