@@ -6,6 +6,7 @@ Not here: tolerances (budgets.py), oracles (textbook.py), and fixtures that only
 import hashlib
 import importlib.util
 import os
+import re
 import shutil
 import signal
 import sys
@@ -39,7 +40,8 @@ def need(*tools: str) -> None:
     """The test runs these programs; see `missing` for when one is not there."""
     for tool in tools:
         if shutil.which(tool) is None:
-            missing(tool)
+            package = re.search(rf"^has {re.escape(tool)} (\S+)$", (ROOT / ".ci" / "packages").read_text(), re.MULTILINE)
+            missing(f"{tool} (Debian: {package[1]})" if package else tool)
 
 
 def need_package(name: str) -> None:

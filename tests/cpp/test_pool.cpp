@@ -89,7 +89,7 @@ int main() {
   from_many_threads();
   within_a_share();
   how_many();
-#if !defined(__SANITIZE_THREAD__)  // which ends a process that forks with threads
+#if !defined(__SANITIZE_THREAD__) && !defined(EMULATED)  // which end a process that forks with threads
   in_a_child(3);
 #if !defined(__SANITIZE_ADDRESS__)  // whose allocator a thread may have locked when the process forks
   in_children_of_a_busy_process();

@@ -1,0 +1,235 @@
+"""Records what Python asks of the core, so that tests/cpp/replay.cpp can ask it of another build, and compares what comes out, bit for bit.
+
+Not here: what is asked (test_builds.py), how the core is built (builds.py).
+A record is one command after the other, in the form that replay.cpp describes; each carries all memory that the core reads, so that no
+command depends on another's result.
+"""
+
+import functools
+import os
+import struct
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from gatecell import _core
+from gatecell.tensor import engine
+
+TYPES = (np.dtype(np.float32), np.dtype(np.float64))
+
+
+def numbers(*values):
+    return struct.pack(f"<{len(values)}q", *values)
+
+
+def blob(data):
+    data = bytes(data)
+    return numbers(len(data)) + data + bytes(-len(data) % 8)
+
+
+def blobs(all_of_them):
+    return numbers(len(all_of_them)) + b"".join(map(blob, all_of_them))
+
+
+def ragged(lengths):
+    """Lengths of rows; none: all are as long as the run."""
+    return blob(b"" if lengths is None else np.ascontiguousarray(lengths, np.int64))
+
+
+class Memory:
+    """The distinct arrays of a call."""
+
+    def __init__(self) -> None:
+        self.arrays = []
+
+    def block(self, a):
+        assert a.flags.c_contiguous, "an array with gaps cannot be recorded"
+        where = a.ctypes.data, a.nbytes
+        for k, b in enumerate(self.arrays):
+            if (b.ctypes.data, b.nbytes) == where:
+                return k
+        self.arrays.append(a)
+        return len(self.arrays) - 1
+
+    def place(self, placed):
+        if placed is None:
+            return numbers(-1, 0, 0, 0, 0)
+        a, first, step, row, slots = placed
+        return numbers(self.block(a), first, step, row, slots)
+
+    def pointer(self, a):
+        return numbers(-1, 0) if a is None else numbers(self.block(a), 0)
+
+    def before(self):
+        return blobs([a.tobytes() for a in self.arrays])
+
+    def after(self):
+        return [a.copy() for a in self.arrays]
+
+
+@dataclass
+class Recorder:
+    """Stands where gatecell._core stands: passes every call on, and writes down what went in and what came out."""
+
+    record: bytearray = field(default_factory=bytearray)
+    results: list = field(default_factory=list)
+    """(what it was, the arrays that came out)"""
+    label: str = ""
+    made: dict = field(default_factory=lambda: {"P": [], "L": [], "I": []})
+    """What was made of each kind, in the order of the record."""
+
+    def __getattr__(self, name):
+        return getattr(_core, name)
+
+    def add(self, letter, *parts):
+        self.record += numbers(ord(letter)) + b"".join(parts)
+
+    def keep(self, letter, thing):
+        self.made[letter].append(thing)
+        return thing
+
+    def number(self, letter, thing):
+        return next(k for k, other in enumerate(self.made[letter]) if other is thing)
+
+    def came(self, what, arrays):
+        self.results.append((f"{self.label}: {what}", arrays))
+
+    def Plan(self, code, constants):
+        self.add("P", blob(np.array(code, np.int32)), blob(np.array(constants, np.float64)))
+        return self.keep("P", _core.Plan(code, constants))
+
+    def Layer(self, plan, sizes, weights, interpret):
+        layer = RecordedLayer(self, _core.Layer(plan, sizes, weights, interpret), weights[0][0].dtype if weights else TYPES[0])
+        strides = np.array([m.strides[0] // m.itemsize for m, _ in weights], np.int64)
+        matrices, biases = [m.tobytes() for m, _ in weights], [b"" if b is None else b.tobytes() for _, b in weights]
+        assert all(m.flags.c_contiguous for m, _ in weights)
+        numbered = numbers(self.number("P", plan), TYPES.index(layer.dtype), interpret)
+        self.add("L", numbered, blob(np.array(sizes, np.int64)), blob(strides), blobs(matrices), blobs(biases))
+        return self.keep("L", layer)
+
+    def outer(self, T, B, gradients, N, argument, M, out, sums, threads, lengths=None, late=False):
+        memory, dtype = Memory(), argument[0].dtype
+        places = numbers(len(gradients)) + b"".join(map(memory.place, (*gradients, argument)))
+        places += b"".join(map(memory.pointer, (*out, *sums)))
+        row = out[0].strides[0] // dtype.itemsize if N > 1 else M
+        self.add("O", numbers(TYPES.index(dtype), T, B, N, M, row, threads, late), ragged(lengths), memory.before(), places)
+        _core.outer(T, B, gradients, N, argument, M, out, sums, threads, lengths, late)
+        self.came("weight gradients", memory.after())
+
+    def function(self, name, x):
+        self.add("F", numbers(TYPES.index(x.dtype)), blob(name.encode()), blob(x))
+        y = _core.function(name, x)
+        self.came(name, [y])
+        return y
+
+    def sum(self, x):
+        self.add("A", numbers(TYPES.index(x.dtype), *x.shape), blob(x))
+        y = _core.sum(x)
+        self.came(f"sum over {x.shape[1]}", [y])
+        return y
+
+    def mask(self, shape, dtype, key, step, samples, below, kept, threads):
+        drawn = blob(b"" if samples is None else np.ascontiguousarray(samples, np.int64))
+        constants = blob(np.array(key, np.uint32)), drawn, blob(np.array([kept], np.float64))
+        self.add("M", numbers(TYPES.index(np.dtype(dtype)), *shape, step, below, threads), *constants)
+        made = _core.mask(shape, dtype, key, step, samples, below, kept, threads)
+        self.came("mask", [made])
+        return made
+
+    def quantize(self, x, offset, scale, largest):
+        self.add("Q", numbers(*x.shape, largest), blob(x), blob(offset), blob(scale))
+        q, nan = _core.quantize(x, offset, scale, largest)
+        self.came("quantize", [q, np.array([nan], np.int32)])
+        return q, nan
+
+    def dequantize(self, q, scale):
+        self.add("D", numbers(*q.shape), blob(q), blob(scale))
+        y = _core.dequantize(q, scale)
+        self.came("dequantize", [y])
+        return y
+
+    def Integer(self, code, arrays, table, interpret):
+        words = [blob(np.ascontiguousarray(a, np.int32)) for a in arrays]
+        self.add("I", blob(np.array(code, np.int32)), blob(table), numbers(interpret, len(words)), *words)
+        return self.keep("I", RecordedInteger(self, _core.Integer(code, arrays, table, interpret)))
+
+
+@dataclass(eq=False)
+class RecordedLayer:
+    recorder: Recorder
+    layer: object
+    dtype: np.dtype
+
+    def run(self, T, B, arrays, extents, threads, lengths=None, late=False):
+        memory, recorder = Memory(), self.recorder
+        places = numbers(len(arrays)) + b"".join(map(memory.place, arrays))
+        recorder.add("R", numbers(recorder.number("L", self), T, B, threads, late), ragged(lengths), memory.before(), places)
+        self.layer.run(T, B, arrays, extents, threads, lengths, late)
+        recorder.came("run", memory.after())
+
+
+@dataclass(eq=False)
+class RecordedInteger:
+    recorder: Recorder
+    step: object
+
+    def run(self, x, states, threads):
+        recorder = self.recorder
+        recorder.add("S", numbers(recorder.number("I", self), *x.shape[:2], threads), blob(x), blobs([s.tobytes() for s in states]))
+        y = self.step.run(x, states, threads)
+        recorder.came("integer run", [y, *(s.copy() for s in states)])
+        return y
+
+
+@contextmanager
+def recording() -> Iterator[Recorder]:
+    """Within it, layers and integer layers that are made and run are recorded."""
+    recorder = Recorder()
+    with pytest.MonkeyPatch.context() as patch:
+        for name, module in list(sys.modules.items()):
+            if name.startswith("gatecell.tensor.") and getattr(module, "_core", None) is _core:
+                patch.setattr(module, "_core", recorder)
+        patch.setattr(engine, "kernel", functools.cache(engine.kernel.__wrapped__))  # plans of its own, which it sees made
+        yield recorder
+
+
+def replay(command: list[str], recorder: Recorder, folder: Path, cpu: str = "") -> tuple[str, list]:
+    """What a build of replay.cpp makes of a record: its instruction set, and results as the recorder's own are."""
+    (folder / "record").write_bytes(recorder.record)
+    env = {k: v for k, v in os.environ.items() if k != "GATECELL_CPU"} | ({"GATECELL_CPU": cpu} if cpu else {})
+    r = subprocess.run([*command, str(folder / "record"), str(folder / "results")], env=env, capture_output=True, text=True, check=False)
+    assert r.returncode == 0, f"{' '.join(command)}: exit status {r.returncode}\n{r.stderr}"
+    data = (folder / "results").read_bytes()
+    results, at = [], 0
+    for what, arrays in recorder.results:
+        own = []
+        for a in arrays:
+            own.append(np.frombuffer(data[at : at + a.nbytes], a.dtype).reshape(a.shape))
+            at += a.nbytes
+        results.append((what, own))
+    assert at == len(data)
+    return r.stdout.strip(), results
+
+
+def other_bits(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Where two arrays differ, be it in a zero's sign; a NaN's payload is free."""
+    whole = np.dtype(f"i{a.itemsize}")
+    other: np.ndarray = np.ascontiguousarray(a).view(whole) != np.ascontiguousarray(b).view(whole)
+    return other & ~(np.isnan(a) & np.isnan(b)) if a.dtype.kind == "f" else other
+
+
+def differences(got: list, want: list) -> list[str]:
+    """What came out with other bits; two runs of the same record."""
+    wrong = []
+    for (what, a), (_, b) in zip(got, want, strict=True):
+        for k, (u, v) in enumerate(zip(a, b, strict=True)):
+            bad = other_bits(u, v)
+            if bad.any():
+                wrong.append(f"{what}: array {k} {u.dtype}{list(u.shape)}: {np.count_nonzero(bad)} differ, {u[bad][:3]} for {v[bad][:3]}")
+    return wrong
