@@ -1,7 +1,7 @@
 """The rules of the house, read from the text of the repository and from what was built of it.
 
-Who may import whom; where a cell's name may stand; how long a file may be; what the kernels' objects and the package may hold.
-Not here: style that ruff, mypy and clang-format check.
+Who may import whom; where a cell's name may stand; how long a file may be; what the package may hold.
+Not here: style that ruff, mypy and clang-format check; what compiled objects may hold (test_objects.py).
 """
 
 import ast
@@ -208,20 +208,6 @@ def test_importing_gatecell_imports_nothing_heavy():
     code = "import sys, gatecell; print(' '.join(m for m in sys.modules if '.' not in m))"
     loaded = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split()
     assert not set(loaded) & set(HEAVY)
-
-
-def test_kernel_objects_hold_no_weak_symbols():
-    """An inline function with external linkage in an AVX-512 object may become the one copy that every CPU runs."""
-    need("nm")
-    objects = sorted(ROOT.glob("build/**/isa_*.o"))
-    if not objects:
-        missing("a build of the core (make check-cpp)")
-    wrong = []
-    for path in objects:
-        lines = subprocess.run(["nm", "-C", "--defined-only", path], check=True, capture_output=True, text=True).stdout.splitlines()
-        # DW.ref.* are pointers that exception tables share: data, the same in every object.
-        wrong += [f"{path.relative_to(ROOT)}: {line}" for line in lines if re.search(r" [WwVvu] (?!DW\.ref\.)", line)]
-    assert not wrong, "\n".join(wrong)
 
 
 def test_the_wheel_is_small():
