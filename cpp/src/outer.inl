@@ -46,25 +46,28 @@ template <class R> void outer(const Outer &job) {
       std::memcpy(in ? one : bias, in ? bias : one, static_cast<size_t>(units) * sizeof(R));
     }
   };
+  const auto units_of = [&](int64_t p) { return (least(WIDE, job.n - p % panels * WIDE) + 15) / 16 * 16; };
+  const auto gradient_of = [&](int64_t p, int64_t k) { return samples.of<R>(job.gradient[p / panels], k) + p % panels * WIDE; };
   fill(total, total + (job.last - job.first) * blocks * HIGH * WIDE, R(0));  // what no element has is computed, too
   move(true);
   while (const int64_t depth = samples.next(OUTER_DEPTH)) {
     for (int64_t k = 0; k < depth; k++) {  // argument[block][k][6], a column of ones behind the last
       const R *from = samples.of<R>(*job.argument, k) + job.skip;
-      for (int64_t i = 0; i < blocks; i++)
-        for (int64_t j = 0; j < HIGH; j++) {
-          const int64_t u = i * HIGH + j;
-          argument[(i * depth + k) * HIGH + j] = u < job.m ? from[u] : R(u < m);
-        }
+      R *to = argument + k * HIGH;
+      int64_t u = 0;
+      for (; u + HIGH <= job.m; u += HIGH, to += depth * HIGH) std::memcpy(to, from + u, HIGH * sizeof(R));
+      for (int64_t j = 0; u + j < blocks * HIGH; j++) to[j / HIGH * depth * HIGH + j % HIGH] = u + j < job.m ? from[u + j] : R(u + j < m);
     }
     for (int64_t p = job.first; p < job.last; p++) {
-      const gatecell_array &g = job.gradient[p / panels];
-      const int64_t u0 = p % panels * WIDE, units = least(WIDE, job.n - u0), whole = (units + 15) / 16 * 16;
+      const int64_t whole = units_of(p);
       for (int64_t k = 0; k < depth; k++) {
-        const R *from = samples.of<R>(g, k) + u0;
+        const R *from = gradient_of(p, k);
         for (int64_t u = 0; u < whole; u += L) store(gradient + k * whole + u, load(from + u));
       }
       for (int64_t i = 0; i < blocks; i++) {
+        if (p + 1 < job.last)  // the next panel's rows lie far apart: they come while this one's sums are computed
+          for (int64_t k = depth * i / blocks; k < depth * (i + 1) / blocks; k++)
+            for (int64_t u = 0; u < units_of(p + 1); u += 64 / static_cast<int64_t>(sizeof(R))) __builtin_prefetch(gradient_of(p + 1, k) + u);
         R *sum = total + ((p - job.first) * blocks + i) * HIGH * WIDE;
         const int64_t high = least(HIGH, m - i * HIGH), step = tile_rows(least(4, whole / L));
         for (int64_t j = 0; j < high; j += step) {
