@@ -108,3 +108,15 @@ def test_columns_that_are_missing_or_have_holes(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"'b' lacks 2 \(the first in row 1\), 'c' lacks 1 \(the first in row 3\)"):
         table.matrix(["a", "b", "c"])
     np.testing.assert_array_equal(table.matrix(["c", "a"][1:]), [[1], [4], [7]])
+
+
+def test_columns_that_are_not_asked_for_are_not_looked_at(tmp_path: Path) -> None:
+    path = tmp_path / "data.csv"
+    path.write_text("when,a,remark,b\n2012-07-01,1,calm,2\n2012-07-02,3,,4\n")
+    table = read_csv(path, ["b", "a"])
+    assert list(table.columns) == ["b", "a"] and table.time is not None
+    np.testing.assert_array_equal(table.matrix(["a", "b"]), [[1, 2], [3, 4]])
+    with pytest.raises(ValueError, match="column 'remark': wanted a number, got 'calm'"):
+        read_csv(path)
+    with pytest.raises(ValueError, match="missing column 'c'; the columns are a, remark, b"):
+        read_csv(path, ["a", "c"])

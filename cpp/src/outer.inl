@@ -67,7 +67,7 @@ template <class R> void outer(const Outer &job) {
       for (int64_t i = 0; i < blocks; i++) {
         if (p + 1 < job.last)  // the next panel's rows lie far apart: they come while this one's sums are computed
           for (int64_t k = depth * i / blocks; k < depth * (i + 1) / blocks; k++)
-            for (int64_t u = 0; u < units_of(p + 1); u += 64 / static_cast<int64_t>(sizeof(R))) __builtin_prefetch(gradient_of(p + 1, k) + u);
+            for (int64_t u = 0; u < units_of(p + 1); u += 64 / int64_t{sizeof(R)}) __builtin_prefetch(gradient_of(p + 1, k) + u);
         R *sum = total + ((p - job.first) * blocks + i) * HIGH * WIDE;
         const int64_t high = least(HIGH, m - i * HIGH), step = tile_rows(least(4, whole / L));
         for (int64_t j = 0; j < high; j += step) {

@@ -43,7 +43,7 @@ def _writable(context: click.Context, option: click.Parameter, value: Path | Non
 INPUTS = click.option(
     "--inputs",
     metavar="A,B,...",
-    callback=lambda context, option, value: value and [name.strip() for name in value.split(",")],
+    callback=lambda context, option, value: None if value is None else [name.strip() for name in value.split(",")],
     help="Columns that the model reads, in its order. [default: all of numbers]",
 )
 
@@ -103,7 +103,7 @@ def train(
     The rows are split in time order, 70 % to train on, 15 % to validate, 15 % to test. The model takes the inputs in their own units and
     gives column(t + horizon) - column(t).
     """
-    table = read_csv(data)
+    table = read_csv(data, inputs and list(dict.fromkeys([*inputs, target])))
     names = inputs or list(table.columns)
     task = Task.split(table.matrix(names), table.matrix([target])[:, 0], horizon)
     recipe = Recipe(hidden_size=hidden, num_layers=layers, epochs=epochs, lr=lr, noise=noise, patience=patience)
@@ -128,7 +128,7 @@ def train(
 def quantize(model: Path, calibration: Path, scheme: str, inputs: list[str] | None, out: Path | None) -> None:
     """Make a model of floats one of integers, with ranges from CALIBRATION (CSV)."""
     floats = _floats(model)
-    x = _rows(read_csv(calibration), inputs, trace(floats).input)
+    x = _rows(read_csv(calibration, inputs), inputs, trace(floats).input)
     q = gc.quantize(floats, x, scheme=scheme)
     written = out or model.with_name(f"{model.stem}_{scheme}.safetensors")
     gc.save(q, written)
@@ -156,7 +156,7 @@ def export(model: Path, out: Path, name: str | None, target: str) -> None:
 @click.option("--out", type=FILE, callback=_writable, help="CSV file for the outputs.")
 def run(model: Path, data: Path, board: tuple[str, ...], inputs: list[str] | None, out: Path | None) -> None:
     """Run a model over DATA (CSV), a row at a time, here and on emulated boards."""
-    loaded, table = gc.load(model), read_csv(data)
+    loaded, table = gc.load(model), read_csv(data, inputs)
     x = _rows(table, inputs, loaded.input if isinstance(loaded, QuantizedModel) else trace(loaded).input)
     y = streamed(loaded, x)
     if out is not None:
@@ -195,7 +195,7 @@ def report(model: Path, data: Path, inputs: list[str] | None, out: Path, window:
     """
     from .. import report as page
 
-    floats, table = _floats(model), read_csv(data)
+    floats, table = _floats(model), read_csv(data, inputs)
     names = inputs or list(table.columns)
     x = _rows(table, names, trace(floats).input)
     click.echo(f"{page.write(floats, x, names, out, title=f'{model.name} over {data.name}', window=window)}")

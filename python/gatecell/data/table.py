@@ -7,7 +7,7 @@ import gzip
 import io
 import os
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,10 +38,7 @@ class Table:
 
     def matrix(self, names: Sequence[str]) -> Array:
         """(T, len(names)). ValueError: a missing column, or values that are missing; all are named."""
-        absent = [name for name in names if name not in self.columns]
-        if absent:
-            named = ", ".join(map(repr, absent))
-            raise ValueError(f"missing column{'s' * (len(absent) > 1)} {named}; the columns are {', '.join(self.columns)}")
+        _want(names, self.columns)
         holes = {name: np.flatnonzero(~np.isfinite(self.columns[name])) for name in names}
         told = [f"{name!r} lacks {len(rows)} (the first in row {rows[0] + 1})" for name, rows in holes.items() if len(rows)]
         if told:
@@ -49,11 +46,18 @@ class Table:
         return np.stack([self.columns[name] for name in names], axis=1)
 
 
-def read_csv(path: str | os.PathLike[str]) -> Table:
+def _want(names: Sequence[str], there: Iterable[str]) -> None:
+    absent = [name for name in names if name not in there]
+    if absent:
+        raise ValueError(f"missing column{'s' * (len(absent) > 1)} {', '.join(map(repr, absent))}; the columns are {', '.join(there)}")
+
+
+def read_csv(path: str | os.PathLike[str], columns: Sequence[str] | None = None) -> Table:
     """Read a CSV file, plain or gzipped: a header line, then one line per time step.
 
     The first column may hold timestamps (ISO 8601: 2012-07-01, 2012-07-01 13:00, 2012-07-01T13:00:00Z), which must increase; every other
-    column is of numbers. ValueError: what is not so, with row and column; OSError: the file cannot be read.
+    column is of numbers, or every one of `columns`, where these are named: the others are not looked at. ValueError: what is not so, with
+    row and column; OSError: the file cannot be read.
     """
     header, rows = _cells(Path(path))
     names = [name.strip() for name in header]
@@ -69,6 +73,9 @@ def read_csv(path: str | os.PathLike[str]) -> Table:
     time = None
     if not _is_number(rows[0][0]):
         time = _times(path, names[0], texts.pop(names[0]))
+    if columns is not None:
+        _want(columns, texts)
+        texts = {name: texts[name] for name in columns}
     if not texts:
         raise ValueError(f"{path}: wanted a column of numbers, got only {names[0]!r}")
     return Table({name: _numbers(path, name, cells) for name, cells in texts.items()}, time)
