@@ -152,7 +152,7 @@ def step(case: Case, count: int) -> Rival:
     return fastest(found | {f"{case.shape.kind}Cell, threads: {n}": Rival(call, result, within(n)) for n in {1, count}})
 
 
-ENGINES = [name for name in ("x86", "onednn", "qnnpack") if name in torch.backends.quantized.supported_engines]
+ENGINES = [name for name in ("x86", "onednn") if name in torch.backends.quantized.supported_engines] or [torch.backends.quantized.engine]
 
 
 def dynamic(net: torch.nn.Module) -> torch.nn.Module:

@@ -42,6 +42,7 @@ struct IntRun {
   int16_t *y;
   void *scratch;            // layout->bytes, 64-byte aligned
   const IntLayout *layout;  // lay_out(step, last - first)
+  bool back;                // whether the first step takes the units from the last to the first
 };
 
 // How an instruction set wants the operands and the weights of integer products.

@@ -282,8 +282,12 @@ gatecell_status gatecell_integer_run(const gatecell_integer *step, int64_t T, in
   const int32_t shares = shares_for(threads, (B + TILE_ROWS - 1) / TILE_ROWS, work);
   std::atomic<bool> starved{false};
   const auto share_of = [&](int32_t share) {
-    IntRun job{step, T, B, B * share / shares, B * (share + 1) / shares, x, states, y, nullptr, nullptr};
-    if (job.last - job.first == 1) return run_share(k->integers, job, step->single, starved);
+    IntRun job{step, T, B, B * share / shares, B * (share + 1) / shares, x, states, y, nullptr, nullptr, false};
+    if (job.last - job.first == 1) {
+      job.back = step->back.load(std::memory_order_relaxed);
+      step->back.store(job.back != (T & 1), std::memory_order_relaxed);
+      return run_share(k->integers, job, step->single, starved);
+    }
     run_share(k->integers, job, lay_out(*step, job.last - job.first), starved);
   };
   if (shares == 1)

@@ -3,6 +3,7 @@
 // Units come in groups of two vectors of 32-bit sums.  Its halves take the units as the narrowing instructions give them back: four
 // units of every eight to each half, so that two halves of sums, saturated to int16, are the group's units in order.
 #pragma once
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <new>
@@ -191,8 +192,9 @@ struct gatecell_integer {
   gatecell::Lines<int16_t> parameters;
   gatecell::Lines<int32_t> words;
   gatecell::IntTable table;
-  double work = 0;             // multiply-adds of a row's step
-  gatecell::IntLayout single;  // of one row
+  double work = 0;                        // multiply-adds of a row's step
+  gatecell::IntLayout single;             // of one row
+  mutable std::atomic<bool> back{false};  // how the next run of one row begins: with the weights that the last one ended with
 };
 
 namespace gatecell {

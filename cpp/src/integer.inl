@@ -88,7 +88,7 @@ class IntRunner {
       for (const IntEnter *e = enters(odd); e < inputs_[odd]; e++) enter(*e, x, rows_);
       IntStage *const end = stages(odd) + step_.loops.size();
       for (IntStage *p = stages(odd); p < end; p++) {
-        run(*p, odd);
+        run(*p, odd != job_.back);
         for (const IntEnter *e = p->enters; e < p->end; e++) enter(*e, e->from, rows_);
       }
       copy_rows<false>(rows_, vector(step_.output, !odd), up(out), y, out, out);
@@ -134,6 +134,7 @@ class IntRunner {
   }
 
   void prepare(bool odd) {
+    const bool back = odd != job_.back;
     auto *source = place<IntRows>(layout_.sources) + odd * step_.segments;
     auto *slot = place<IntTile::Rows>(layout_.slots) + odd * step_.slots;
     IntEnter *e = enters(odd);
@@ -150,7 +151,7 @@ class IntRunner {
       auto *const tile_sums = place<int32_t>(layout_.sums);
       const IntTile tile = {slot,    0, 0, across, 0, tile_sums, sums, nullptr, across ? 2 * sums : 0, loop.sh.data(), loop.immediates.data(),
                             &step_.table};
-      const IntDot dot = {nullptr, source, 0, nullptr, loop.half_panel, nullptr, tile_sums, sums, 1, across && odd ? -1 : 1};
+      const IntDot dot = {nullptr, source, 0, nullptr, loop.half_panel, nullptr, tile_sums, sums, 1, across && back ? -1 : 1};
       IntEnter *const first = e;
       for (const IntSlot &s : loop.slots) {
         *slot++ = {vector(s.vector, s.write ? !odd : odd), info(s.vector).place == Place::parameter ? 0 : up(size_of(s.vector))};
@@ -164,13 +165,13 @@ class IntRunner {
   }
 
   // One loop over all groups of units.
-  void run(IntStage &stage, bool odd) const {
+  void run(IntStage &stage, bool back) const {
     const IntLoop &loop = *stage.loop;
     IntTile &t = stage.tile;
     IntDot &d = stage.dot;
     const int64_t wide = t.across ? SUM_GROUPS : 1, tiles = (loop.groups + wide - 1) / wide;
     for (int64_t i = 0; i < tiles; i++) {
-      const int64_t g = (odd ? tiles - 1 - i : i) * wide;  // to and fro: what L1 still holds is read first
+      const int64_t g = (back ? tiles - 1 - i : i) * wide;  // to and fro: what L1 still holds is read first
       t.unit = g * GROUP;
       t.scale = step_.words.data() + loop.scale + g * 2 * t.sum_row;
       for (t.row = 0; t.row < rows_; t.row += SUM_ROWS) {
