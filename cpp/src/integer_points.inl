@@ -69,7 +69,10 @@ void interpret(const IntLoop &loop, const IntTile &t, Wide *reg) {
             each_row([from = Units(t, i.at), begin](int64_t m) { return widened(from[begin + m]); });
           break;
         case IntOp::write:
-          for (int64_t m = 0; m < rows; m++) Units(t, i.at).write(begin + m, narrow(a[m]));
+          each_row([a, to = Units(t, i.at), begin](int64_t m) {  // whose register holds what was written
+            to.write(begin + m, narrow(a[m]));
+            return a[m];
+          });
           break;
         case IntOp::constant: each_row([&](int64_t) { return splat_wide(i.n0); }); break;
         case IntOp::add: each_row([&](int64_t m) { return add(a[m], b[m]); }); break;
