@@ -39,32 +39,20 @@ gatecell_type type_of(const py::array &a) {
   throw py::type_error("the core wants arrays of float32 or float64, got " + py::str(a.dtype()).cast<std::string>());
 }
 
-// An array, the element at which its slot 0 begins, and the strides of gatecell_array in elements.
-using Placed = std::tuple<py::array, int64_t, int64_t, int64_t, int64_t>;
-
-// Slots [low, high) of B rows of n units have to lie inside the array.
-gatecell_array place(const Placed &p, gatecell_type type, int64_t low, int64_t high, int64_t B, int64_t n) {
-  const auto &[array, first, step, row, slots] = p;
-  if (type_of(array) != type) throw py::type_error("the core wants arrays of one type");
-  if (slots > 0) low = 0, high = slots;
-  if (high > low && B > 0) {
-    int64_t least = first, most = first;
-    for (const int64_t reach : {low * step, (high - 1) * step}) {
-      least = std::min(least, first + reach);
-      most = std::max(most, first + reach);
-    }
-    least += std::min<int64_t>(0, (B - 1) * row);
-    most += std::max<int64_t>(0, (B - 1) * row) + n;
-    int64_t size = 1;  // elements from the array's first to its last, as its strides say
-    for (py::ssize_t d = 0; d < array.ndim(); d++) {
-      if (array.shape(d) == 0) size = 0;
-      if (size) size += (array.shape(d) - 1) * array.strides(d) / array.itemsize();
-    }
-    if (least < 0 || most > size) throw py::value_error("the core was given an array that is too small for its part");
-  }
-  auto *data = const_cast<char *>(static_cast<const char *>(array.data())) + first * array.itemsize();
-  return {data, step, row, slots};
+// Where an array (slots, B, units) lies, which has to be large enough; (B, units) is the same at every step, (units) for every row, too.
+gatecell_array place(const py::array &a, gatecell_type type, int64_t slots, int64_t B, int64_t units) {
+  if (type_of(a) != type) throw py::type_error("the core wants arrays of one type");
+  const py::ssize_t d = a.ndim(), each = a.itemsize();
+  if (d < 1 || d > 3 || (a.shape(d - 1) > 1 && a.strides(d - 1) != each))
+    throw py::value_error("the core wants an array (slots, B, units), (B, units) or (units) with contiguous units");
+  if (a.shape(d - 1) < units || (d > 1 && a.shape(d - 2) < B) || (d > 2 && a.shape(0) < slots))
+    throw py::value_error("the core was given an array that is too small for its part");
+  const int64_t step = d > 2 ? a.strides(0) : 0, row = d > 1 ? a.strides(d - 2) : 0;
+  if (step % each || row % each) throw py::value_error("the core wants strides of whole elements");
+  return {const_cast<void *>(a.data()), step / each, row / each, 0};
 }
+
+bool runs_back(const gatecell_array &a) { return a.step < 0; }
 
 // A pointer for modules that speak C, in a capsule that bears its type's name and keeps alive what it points into.
 template <class Owner> py::capsule lend(const void *pointer, const char *type, Owner owner) {
@@ -101,22 +89,34 @@ const int64_t *lengths_of(const std::optional<Lengths> &lengths, int64_t B) {
   return lengths->data();
 }
 
-// How much of an array a run touches: slots beside T, and elements of a row.
-struct Extent {
-  int64_t slots, units;
+// How much of an array a run touches: slots beside its steps, or IN_TURN, two of them for all steps; and elements of a row.
+using Extent = std::pair<int64_t, int64_t>;
+constexpr int64_t IN_TURN = -1;
+
+// A plan for axes of certain lengths, with the extent of every array; none for those that are the core's own.
+struct Fit {
+  std::shared_ptr<Plan> plan;
+  std::vector<int64_t> sizes;
+  std::vector<std::optional<Extent>> extents;
+  size_t given;
+
+  Fit(std::shared_ptr<Plan> p, std::vector<int64_t> s, std::vector<std::optional<Extent>> e)
+      : plan(std::move(p)), sizes(std::move(s)), extents(std::move(e)),
+        given(static_cast<size_t>(std::count_if(extents.begin(), extents.end(), [](const auto &each) { return each.has_value(); }))) {
+    const auto [axes, families, arrays] = plan->counts();
+    if (sizes.size() != axes || extents.size() != arrays)
+      throw py::value_error("a plan wants a size for every axis and an extent for every array");
+  }
 };
 
 struct Layer {
-  std::shared_ptr<Plan> plan;
+  std::shared_ptr<Fit> fit;
   gatecell_type type;
   std::unique_ptr<gatecell_layer, decltype(&gatecell_layer_free)> layer{nullptr, gatecell_layer_free};
 
-  Layer(std::shared_ptr<Plan> p, const std::vector<int64_t> &sizes,
-        const std::vector<std::pair<py::array, std::optional<py::array>>> &weights, bool interpret)
-      : plan(std::move(p)), type(GATECELL_FLOAT32) {
-    const auto [axes, families, arrays] = plan->counts();
-    if (sizes.size() != axes || weights.size() != families)
-      throw py::value_error("a layer wants a size for every axis and a weight for every family");
+  Layer(std::shared_ptr<Fit> f, const std::vector<std::pair<py::array, std::optional<py::array>>> &weights, bool interpret)
+      : fit(std::move(f)), type(GATECELL_FLOAT32) {
+    if (weights.size() != std::get<1>(fit->plan->counts())) throw py::value_error("a layer wants a weight for every family");
     std::vector<gatecell_weight> w;
     if (!weights.empty()) type = type_of(weights[0].first);
     for (const auto &[matrix, bias] : weights) {
@@ -129,59 +129,68 @@ struct Layer {
       w.push_back({matrix.data(), bias ? bias->data() : nullptr, matrix.strides(0) / matrix.itemsize()});
     }
     gatecell_layer *l = nullptr;
-    check(unlocked([&] { return gatecell_layer_new(plan->plan.get(), type, sizes.data(), w.data(), interpret, &l); }));
+    check(unlocked([&] { return gatecell_layer_new(fit->plan->plan.get(), type, fit->sizes.data(), w.data(), interpret, &l); }));
     layer.reset(l);
   }
 
-  // The table of a run of T steps of B rows, every array large enough for its part.
-  std::vector<gatecell_array> table(int64_t T, int64_t B, const std::vector<std::optional<Placed>> &arrays,
-                                    const std::vector<Extent> &extents) const {
-    if (arrays.size() != std::get<2>(plan->counts()) || extents.size() != arrays.size())
-      throw py::value_error("a run wants a place and an extent for every array of its plan");
+  // The table of a run of T steps of B rows, from the arrays that are not the core's own.
+  std::vector<gatecell_array> table(int64_t T, int64_t B, const std::vector<py::array> &arrays) const {
+    if (arrays.size() != fit->given) throw py::value_error("a run wants every array of its plan");
     std::vector<gatecell_array> placed;
-    for (size_t i = 0; i < arrays.size(); i++) {
-      const Extent e = extents[i];
-      placed.push_back(arrays[i] ? place(*arrays[i], type, 0, e.slots ? T + e.slots - 1 : 1, e.slots ? B : 1, e.units) : gatecell_array{});
+    placed.reserve(fit->extents.size());
+    auto next = arrays.begin();
+    for (const std::optional<Extent> &e : fit->extents) {
+      const bool in_turn = e && e->first == IN_TURN;
+      placed.push_back(e ? place(*next++, type, in_turn ? 2 : T + e->first, B, e->second) : gatecell_array{});
+      if (in_turn) placed.back().slots = 2;
     }
     return placed;
   }
 
-  void run(int64_t T, int64_t B, const std::vector<std::optional<Placed>> &arrays, const std::vector<Extent> &extents, int threads,
-           const std::optional<Lengths> &lengths, bool late) const {
-    const std::vector<gatecell_array> placed = table(T, B, arrays, extents);
+  void run(int64_t T, int64_t B, const std::vector<py::array> &arrays, int threads, const std::optional<Lengths> &lengths) const {
+    const std::vector<gatecell_array> placed = table(T, B, arrays);
     const int64_t *of = lengths_of(lengths, B);
+    const bool late = std::any_of(placed.begin(), placed.end(), runs_back);
     check(unlocked([&] { return gatecell_layer_run_lengths(layer.get(), T, B, placed.data(), of, late, threads); }));
   }
 };
 
-void outer(int64_t T, int64_t B, const std::vector<Placed> &gradients, int64_t N, const Placed &argument, int64_t M,
-           const std::vector<py::array> &out, const std::vector<std::optional<py::array>> &sums, int threads,
-           const std::optional<Lengths> &lengths, bool late) {
-  const gatecell_type type = type_of(std::get<0>(argument));
-  if (gradients.empty() || out.size() != gradients.size() || sums.size() != gradients.size())
-    throw py::value_error("outer wants a place for every gradient");
-  const int64_t padded = (N + GATECELL_PAD - 1) / GATECELL_PAD * GATECELL_PAD;
+// Gradients (T, B, N) or (B, N), argument alike with M units; the products of gradient k are added to products[gates[k]], (N, M) of
+// (G, N, M), and its own sum to sums[gates[k]], of (G, N).  `back`: from the last step to the first.
+void outer(const std::vector<py::array> &gradients, const std::vector<int64_t> &gates, const py::array &argument, py::array &products,
+           std::optional<py::array> &sums, int threads, const std::optional<Lengths> &lengths, bool back) {
+  const gatecell_type type = type_of(products);
+  if (gradients.empty() || gates.size() != gradients.size() || gradients[0].ndim() < 2 || products.ndim() != 3)
+    throw py::value_error("outer wants gradients (T, B, N) or (B, N), the gate of each, and a place (G, N, M)");
+  const py::array &like = gradients[0];
+  const int64_t T = like.ndim() > 2 ? like.shape(0) : 1, B = like.shape(like.ndim() - 2);
+  const int64_t G = products.shape(0), N = products.shape(1), M = products.shape(2);
+  if (!(products.flags() & py::array::c_style) || !products.writeable()) throw py::value_error("outer wants a contiguous place");
+  if (sums && (type_of(*sums) != type || sums->ndim() != 2 || sums->shape(0) != G || sums->shape(1) != N ||
+               !(sums->flags() & py::array::c_style) || !sums->writeable()))
+    throw py::value_error("outer wants sums of shape (G, N)");
+  const auto turned = [&](const py::array &a, int64_t units) {
+    gatecell_array placed = place(a, type, T, B, units);
+    if (back) {
+      placed.data = static_cast<char *>(placed.data) + (T - 1) * placed.step * a.itemsize();
+      placed.step = -placed.step;
+    }
+    return placed;
+  };
   std::vector<gatecell_array> g;
-  std::vector<void *> o, s;
-  for (size_t i = 0; i < gradients.size(); i++) {
-    g.push_back(place(gradients[i], type, 0, T, B, padded));
-    const py::array &a = out[i];
-    if (type_of(a) != type || a.ndim() != 2 || a.shape(0) != N || a.shape(1) != M || (M > 1 && a.strides(1) != a.itemsize()) ||
-        !a.writeable() || a.strides(0) != out[0].strides(0))
-      throw py::value_error("outer wants places of shape (N, M) with contiguous rows");
-    o.push_back(const_cast<void *>(a.data()));
-    if (sums[i] &&
-        (type_of(*sums[i]) != type || sums[i]->ndim() != 1 || sums[i]->shape(0) != N || sums[i]->strides(0) != sums[i]->itemsize()))
-      throw py::value_error("outer wants sums of shape (N,)");
-    s.push_back(sums[i] ? const_cast<void *>(sums[i]->data()) : nullptr);
+  std::vector<void *> out, alone;
+  for (size_t k = 0; k < gradients.size(); k++) {
+    if (gates[k] < 0 || gates[k] >= G) throw py::value_error("outer was given a gate that its place lacks");
+    g.push_back(turned(gradients[k], (N + GATECELL_PAD - 1) / GATECELL_PAD * GATECELL_PAD));
+    out.push_back(products.mutable_data(gates[k]));
+    if (sums) alone.push_back(sums->mutable_data(gates[k]));
   }
-  const gatecell_array a = place(argument, type, 0, T, B, M);
-  const bool any = std::any_of(s.begin(), s.end(), [](void *p) { return p != nullptr; });
-  const int64_t row = N > 1 ? out[0].strides(0) / out[0].itemsize() : M;
+  const gatecell_array a = turned(argument, M);
+  const bool late = runs_back(a) || runs_back(g[0]);
   const int64_t *of = lengths_of(lengths, B);
   check(unlocked([&] {
-    return gatecell_outer(type, T, B, static_cast<int64_t>(g.size()), g.data(), N, &a, M, o.data(), row, any ? s.data() : nullptr, of, late,
-                          threads);
+    return gatecell_outer(type, T, B, static_cast<int64_t>(g.size()), g.data(), N, &a, M, out.data(), M, sums ? alone.data() : nullptr, of,
+                          late, threads);
   }));
 }
 
@@ -328,6 +337,7 @@ PYBIND11_MODULE(_core, m) {
   gatecell_cpu();  // chosen while no other thread may fork: what is begun in the parent is never finished in the child
   Unlocked::prepare();
   py::module_::import("atexit").attr("register")(py::cpp_function(&Unlocked::leave));
+  m.attr("IN_TURN") = IN_TURN;
   m.attr("PAD") = static_cast<int>(GATECELL_PAD);
   m.attr("__version__") = GATECELL_VERSION;
   m.def("cpu", [] {
@@ -354,10 +364,9 @@ PYBIND11_MODULE(_core, m) {
   m.def("quantize", &quantize, py::arg("x"), py::arg("offset"), py::arg("scale"), py::arg("largest"));
   m.def("dequantize", &dequantize, py::arg("q"), py::arg("scale"));
   m.def("function", &function, py::arg("name"), py::arg("x"));
-  m.def("outer", &outer, py::arg("T"), py::arg("B"), py::arg("gradients"), py::arg("N"), py::arg("argument"), py::arg("M"), py::arg("out"),
-        py::arg("sums"), py::arg("threads"), py::arg("lengths") = py::none(), py::arg("late") = false);
+  m.def("outer", &outer, py::arg("gradients"), py::arg("gates"), py::arg("argument"), py::arg("products"), py::arg("sums"),
+        py::arg("threads"), py::arg("lengths") = py::none(), py::arg("back") = false);
   m.attr("functions") = py::capsule(&FUNCTIONS, GATECELL_FUNCTIONS);
-  py::class_<Extent>(m, "Extent").def(py::init<int64_t, int64_t>());
   py::class_<Plan, std::shared_ptr<Plan>>(m, "Plan")
       .def(py::init<const std::vector<int32_t> &, const std::vector<double> &>(), py::arg("code"), py::arg("constants"))
       .def_property_readonly("steps", [](const Plan &p) {
@@ -365,6 +374,9 @@ PYBIND11_MODULE(_core, m) {
         gatecell_plan_steps(p.plan.get(), &compiled, &loops);
         return std::make_pair(compiled, loops);
       });
+  py::class_<Fit, std::shared_ptr<Fit>>(m, "Fit").def(
+      py::init<std::shared_ptr<Plan>, std::vector<int64_t>, std::vector<std::optional<Extent>>>(), py::arg("plan"), py::arg("sizes"),
+      py::arg("extents"));
   py::class_<Integer>(m, "Integer")
       .def(py::init<const std::vector<int32_t> &, const std::vector<Words> &, const Words &, bool>(), py::arg("code"), py::arg("arrays"),
            py::arg("table"), py::arg("interpret"))
@@ -378,17 +390,14 @@ PYBIND11_MODULE(_core, m) {
       .def_property_readonly(
           "lent", [](const py::object &self) { return lend(self.cast<const Integer &>().step.get(), "gatecell_integer", self); });
   py::class_<Layer>(m, "Layer")
-      .def(py::init<std::shared_ptr<Plan>, const std::vector<int64_t> &,
-                    const std::vector<std::pair<py::array, std::optional<py::array>>> &, bool>(),
-           py::arg("plan"), py::arg("sizes"), py::arg("weights"), py::arg("interpret"))
-      .def("run", &Layer::run, py::arg("T"), py::arg("B"), py::arg("arrays"), py::arg("extents"), py::arg("threads"),
-           py::arg("lengths") = py::none(), py::arg("late") = false)
+      .def(py::init<std::shared_ptr<Fit>, const std::vector<std::pair<py::array, std::optional<py::array>>> &, bool>(), py::arg("fit"),
+           py::arg("weights"), py::arg("interpret"))
+      .def("run", &Layer::run, py::arg("T"), py::arg("B"), py::arg("arrays"), py::arg("threads"), py::arg("lengths") = py::none())
       // For runs without Python: the layer as gatecell_layer, and a checked table as an array of gatecell_array.
       .def_property_readonly("lent",
                              [](const py::object &self) { return lend(self.cast<const Layer &>().layer.get(), "gatecell_layer", self); })
-      .def("table", [](const Layer &layer, int64_t T, int64_t B, const std::vector<std::optional<Placed>> &arrays,
-                       const std::vector<Extent> &extents) {
-        std::vector<gatecell_array> placed = layer.table(T, B, arrays, extents);
+      .def("table", [](const Layer &layer, int64_t T, int64_t B, const std::vector<py::array> &arrays) {
+        std::vector<gatecell_array> placed = layer.table(T, B, arrays);
         const gatecell_array *first = placed.data();
         return lend(first, "gatecell_array", std::make_pair(std::move(placed), arrays));
       });

@@ -29,7 +29,7 @@ def cast(values, dtype):
 
 
 def both_ways(cell, w, x, start, dy, dlast, reverse, **options):
-    layer = engine.Layer(cell, w, sizes_of(cell, x, start), **options)
+    layer = engine.Layer(engine.form(cell, sizes_of(cell, x, start)), w, **options)
     y, last, saved = bptt.forward(layer, x, start, reverse=reverse, training=True)
     return y, last, saved.backward(x, dy, dlast)
 
@@ -76,7 +76,7 @@ def test_core_is_the_reference(cell, shape, bias, reverse, seed):
         # Compiled steps and the interpreter, inference and training: the same bits.
         y2, last2, grads2 = both_ways(cell, *given_, interpret=True)
         assert np.array_equal(y, y2) and same(last, last2) and same(grads, grads2)
-        layer = engine.Layer(cell, given_[0], sizes_of(cell, x, start))
+        layer = engine.Layer(engine.form(cell, sizes_of(cell, x, start)), given_[0])
         y3, last3, _ = bptt.forward(layer, given_[1], given_[2], reverse=reverse)
         assert np.array_equal(y, y3) and same(last, last3)
 
@@ -94,7 +94,7 @@ def test_a_row_is_the_same_alone_and_in_any_batch_and_chunk(cell, rng):
     T, sizes = 29, {"I": 9, "H": 37, "M": 12}
     w, x, start = pages.draw(cell, rng, T, 19, sizes, scale=0.2)
     w, x, start = cast(w, np.float32), x.astype(np.float32), cast(start, np.float32)
-    layer = engine.Layer(cell, w, sizes)
+    layer = engine.Layer(engine.form(cell, sizes), w)
     y, last, _ = bptt.forward(layer, x, start)
     for rows in (slice(0, 1), slice(3, 5), slice(4, 11)):
         part, end, _ = bptt.forward(layer, x[:, rows], {s: v[rows] for s, v in start.items()})
@@ -174,7 +174,7 @@ for cell in pages.EVERY:
     rng = np.random.default_rng(5)
     w, x, start = pages.draw(cell, rng, 6, 7, {"I": 5, "H": 35, "M": 9}, scale=0.2)
     w, x, start = ({k: v.astype(np.float32) for k, v in a.items()} if isinstance(a, dict) else a.astype(np.float32) for a in (w, x, start))
-    layer = engine.Layer(cell, w, {"I": 5, "H": 35, "M": 9})
+    layer = engine.Layer(engine.form(cell, {"I": 5, "H": 35, "M": 9}), w)
     y, last, saved = bptt.forward(layer, x, start, training=True)
     grads = saved.backward(x, y, last)
     exact = [{k: v.astype(float) for k, v in a.items()} if isinstance(a, dict) else a.astype(float) for a in (w, x, start)]
@@ -226,20 +226,29 @@ def test_the_core_refuses_what_is_no_plan():
 def test_the_core_refuses_arrays_that_are_too_small(rng):
     cell = cells["gru"]
     w, x, _start = pages.draw(cell, rng, 4, 3, {"I": 2, "H": 5})
-    layer = engine.Layer(cell, w, {"I": 2, "H": 5})
-    small = engine.over(layer.empty(4, 3, 16))  # T + 1 slots are wanted
-    with pytest.raises(ValueError, match="too small"):
-        layer.run(layer.kernel.infer, 4, 3, {"x": engine.over(x), "h": small, "h'": small})
+    layer = engine.Layer(engine.form(cell, {"I": 2, "H": 5}), w)
+    good = layer.empty(5, 3, 16)  # T + 1 slots are wanted
+    for h in (good[:4], good[:, :2], good[:, :, :15], np.zeros((), layer.dtype)):
+        with pytest.raises(ValueError, match="too small|wants an array"):
+            layer.run(layer.form.infer, 4, 3, {"x": x, "h": h, "h'": h})
+    with pytest.raises(ValueError, match="contiguous units"):
+        layer.run(layer.form.infer, 4, 3, {"x": x[:, :, ::-1], "h": good, "h'": good})
+    with pytest.raises(TypeError, match="float32 or float64"):
+        layer.run(layer.form.infer, 4, 3, {"x": x.astype(np.float16), "h": good, "h'": good})
 
 
 def test_the_core_refuses_too_few_sizes_weights_and_arrays():
-    prepared = engine.kernel(cells["gru"]).infer
-    w = [(np.zeros((15, n), np.float32), None) for n in (2, 5)]
-    for sizes, weights in (([2], w), ([2, 5], w[:1]), ([], [])):
-        with pytest.raises(ValueError, match="a size for every axis and a weight for every family"):
-            _core.Layer(prepared.core, sizes, weights, False)
-    with pytest.raises(ValueError, match="a place and an extent for every array"):
-        _core.Layer(prepared.core, [2, 5], w, False).run(1, 1, [], [], 1)
+    form = engine.form(cells["gru"], {"I": 2, "H": 5})
+    prepared, w = form.kernel.infer, [(np.zeros((15, n), np.float32), None) for n in (2, 5)]
+    for sizes in ([2], []):
+        with pytest.raises(ValueError, match="a size for every axis and an extent for every array"):
+            _core.Fit(prepared.core, sizes, [None] * len(prepared.encoded.arrays))
+    with pytest.raises(ValueError, match="a size for every axis and an extent for every array"):
+        _core.Fit(prepared.core, [2, 5], [])
+    with pytest.raises(ValueError, match="a weight for every family"):
+        _core.Layer(form.infer.core, w[:1], False)
+    with pytest.raises(ValueError, match="every array"):
+        _core.Layer(form.infer.core, w, False).run(1, 1, [], 1)
 
 
 @pytest.mark.parametrize(("value", "error"), [(0, ValueError), (-1, ValueError), (1.5, TypeError), ("2", TypeError), (True, TypeError)])
@@ -287,7 +296,7 @@ def test_tiles_in_registers_are_the_interpreter(cell, hidden, rng):
         start = {s: rng.normal(size=(batch, hidden)).astype(np.float32) for s in cell.states}
         dy = rng.normal(size=(3, batch, hidden)).astype(np.float32)
         (y, last, grads), want = (both_ways(cell, w, x, start, dy, {}, False, interpret=interpret) for interpret in (False, True))
-        inferred = bptt.forward(engine.Layer(cell, w, sizes_of(cell, x, start)), x, start)[0]
+        inferred = bptt.forward(engine.Layer(engine.form(cell, sizes_of(cell, x, start)), w), x, start)[0]
         assert np.array_equal(y, want[0]) and np.array_equal(inferred, y)
         assert all(np.array_equal(last[s], want[1][s]) for s in last)
         assert all(np.array_equal(grads[k], want[2][k]) for k in grads)

@@ -33,7 +33,7 @@ def ways(cell, w, x, start, sizes, **options):
     """{way: (output, last, what it left)}: everything kept, the states alone, marks at every 1, 7 and 40 steps."""
 
     def layer():
-        return engine.Layer(cell, w, sizes)
+        return engine.Layer(engine.form(cell, sizes), w)
 
     made = {"states": recompute.forward_states(layer(), x, start, **options)}
     made |= {k: recompute.forward_marks(layer(), x, start, k, **options) for k in (1, 7, 40)}
@@ -200,7 +200,7 @@ def run(T):
     before = memory("VmRSS")
     forward = {{"whole": lambda *a: bptt.forward(*a, training=True), "states": recompute.forward_states,
                 "marks": lambda *a: recompute.forward_marks(*a, 32)}}[how]
-    left = forward(engine.Layer(cell, w, {{"I": I, "H": H}}), x, start)[2]
+    left = forward(engine.Layer(engine.form(cell, {{"I": I, "H": H}}), w), x, start)[2]
     left.backward(x, dy, {{}}, False)
     return memory("VmHWM") - before
 run(8)

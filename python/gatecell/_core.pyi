@@ -7,9 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array: TypeAlias = NDArray[Any]
-Placed: TypeAlias = tuple[Array, int, int, int, int]
-"""An array, the element at which its slot 0 begins, and step, row and slots of gatecell_array."""
+Extent: TypeAlias = tuple[int, int]
+"""How much of an array a run touches: slots beside its steps, or IN_TURN, two of them for all steps; and elements of a row."""
 
+IN_TURN: int
 PAD: int
 __version__: str
 functions: object
@@ -33,42 +34,30 @@ def mask(
     threads: int,
 ) -> Array: ...
 def outer(
-    T: int,
-    B: int,
-    gradients: Sequence[Placed],
-    N: int,
-    argument: Placed,
-    M: int,
-    out: Sequence[Array],
-    sums: Sequence[Array | None],
+    gradients: Sequence[Array],
+    gates: Sequence[int],
+    argument: Array,
+    products: Array,
+    sums: Array | None,
     threads: int,
     lengths: Array | None = None,
-    late: bool = False,
+    back: bool = False,
 ) -> None: ...
-
-class Extent:
-    def __init__(self, slots: int, units: int) -> None: ...
 
 class Plan:
     def __init__(self, code: Sequence[int], constants: Sequence[float]) -> None: ...
     @property
     def steps(self) -> tuple[int, int]: ...
 
+class Fit:
+    def __init__(self, plan: Plan, sizes: Sequence[int], extents: Sequence[Extent | None]) -> None: ...
+
 class Layer:
-    def __init__(self, plan: Plan, sizes: Sequence[int], weights: Sequence[tuple[Array, Array | None]], interpret: bool) -> None: ...
+    def __init__(self, fit: Fit, weights: Sequence[tuple[Array, Array | None]], interpret: bool) -> None: ...
     @property
     def lent(self) -> object: ...
-    def run(
-        self,
-        T: int,
-        B: int,
-        arrays: Sequence[Placed | None],
-        extents: Sequence[Extent],
-        threads: int,
-        lengths: Array | None = None,
-        late: bool = False,
-    ) -> None: ...
-    def table(self, T: int, B: int, arrays: Sequence[Placed | None], extents: Sequence[Extent]) -> object: ...
+    def run(self, T: int, B: int, arrays: Sequence[Array], threads: int, lengths: Array | None = None) -> None: ...
+    def table(self, T: int, B: int, arrays: Sequence[Array]) -> object: ...
 
 def quantize(x: Array, offset: Array, scale: Array, largest: int) -> tuple[Array, bool]: ...
 def dequantize(q: Array, scale: Array) -> Array: ...

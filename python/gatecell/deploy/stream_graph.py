@@ -14,7 +14,7 @@ import numpy as np
 from .. import _core
 from ..cells import Cell, cells
 from ..tensor.dtypes import Array
-from ..tensor.engine import Layer, Placed, over, padded
+from ..tensor.engine import Layer, form, padded
 from ..tensor.products import linear
 from .graph import INPUT, STEP_OPS, Step, StepGraph
 from .stream_calls import Call, Calls, Turns, both
@@ -155,19 +155,13 @@ class GraphCalls:
 
     def layer(self, cell: Cell, weights: Mapping[str, Array], sizes: Mapping[str, int], x: Value, slots: Mapping[str, Array]) -> None:
         """A cell's step from slot to slot, (2, B, padded N); where nothing is read, one slot (1, B, padded N) will do."""
-        layer = Layer(cell, weights, {**sizes, "I": x.n})
+        layer = Layer(form(cell, {**sizes, "I": x.n}), weights)
         tables = []
         for turn in range(2):
-            at = x.whole[turn]
-            places = {"x": Placed(at, 0, 0, at.strides[0] // at.itemsize)}
+            places = {"x": x.whole[turn]}
             for state, a in slots.items():
-                place = over(a)
-                if len(a) == 1:
-                    place.step = 0
-                elif turn:
-                    place = place.flipped(2)
-                places[state] = places[state + "'"] = place
-            lent, table = layer.lend(layer.kernel.infer, self.batch, places)
+                places[state] = places[state + "'"] = a[0] if len(a) == 1 else a[::-1] if turn else a
+            lent, table = layer.lend(layer.form.infer, self.batch, places)
             tables.append(table)
         self.call("layer", of=(lent, *tables))
         self.calls.work += self.batch * sum(w.size for w in weights.values())

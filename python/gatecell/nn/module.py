@@ -54,8 +54,10 @@ class Module:
         raise TypeError(f"{type(self).__name__} defines no forward(), so it cannot be called")
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if any(isinstance(a, np.ndarray) and a.dtype.kind == "f" for a in args) and (dtype := self.dtype) is not None:
-            args = tuple(to_tensor(a, dtype) if isinstance(a, np.ndarray) and a.dtype.kind == "f" else a for a in args)
+        for a in args:
+            if isinstance(a, np.ndarray) and a.dtype.kind == "f" and (dtype := self.dtype) is not None:
+                args = tuple([to_tensor(a, dtype) if isinstance(a, np.ndarray) and a.dtype.kind == "f" else a for a in args])
+                break
         return self.forward(*args, **kwargs)
 
     def __setattr__(self, name: str, value: Any) -> None:

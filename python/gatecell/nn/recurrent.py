@@ -55,10 +55,9 @@ class _Cells(Module):
         for parameter in self.parameters():
             init.uniform_(parameter, -bound, bound)
 
-    def _given(self, hx: Any, rows: tuple[int, ...]) -> dict[str, Tensor]:
+    def _given(self, hx: Any, rows: tuple[int, ...], dtype: np.dtype[Any]) -> dict[str, Tensor]:
         """The given states by name, checked to have shape (*rows, N)."""
         names = self.cell.states
-        dtype = self.dtype
         given = (hx,) if isinstance(hx, (Tensor, np.ndarray)) else hx
         if not isinstance(given, (tuple, list)):
             raise TypeError(f"initial states: wanted {', '.join(names)}, got {type(hx).__name__}")
@@ -72,13 +71,12 @@ class _Cells(Module):
                 raise ValueError(f"initial state {name}: wanted shape {want}, got {tuple(value.shape)}")
         return states
 
-    def _zeros(self, rows: tuple[int, ...]) -> dict[str, Tensor]:
-        dtype = self.dtype
+    def _zeros(self, rows: tuple[int, ...], dtype: np.dtype[Any]) -> dict[str, Tensor]:
         return {name: Tensor(np.zeros((*rows, n), dtype)) for name, n in self._lengths.items()}
 
     def _states(self, last: dict[str, Tensor]) -> Any:
         """Final states as torch returns them: one Tensor, or a tuple for cells with several."""
-        values = tuple(last[name] for name in self.cell.states)
+        values = tuple([last[name] for name in self.cell.states])
         return values[0] if len(values) == 1 else values
 
     def _check_input(self, input: Any, ranks: tuple[int, int], layout: str) -> Tensor:
@@ -165,9 +163,9 @@ class Recurrent(_Cells):
         directions = 2 if self.bidirectional else 1
         rows = self.num_layers * directions
         if hx is None:
-            starts = [self._zeros((batch,))] * rows
+            starts = [self._zeros((batch,), x.dtype)] * rows
         else:
-            given = self._given(hx, (rows, batch) if batched else (rows,))
+            given = self._given(hx, (rows, batch) if batched else (rows,), x.dtype)
             starts = [{name: value[row] if batched else value[row].unsqueeze(0) for name, value in given.items()} for row in range(rows)]
         last: list[dict[str, Tensor]] = []
         for layer, sides in enumerate(self._names):
@@ -220,7 +218,8 @@ class RecurrentCell(_Cells):
     def forward(self, input: Any, hx: Any = None) -> Any:
         x = self._check_input(input, (1, 2), "(B, I) or (I,)")
         batched = x.ndim == 2
-        states = self._zeros(tuple(x.shape[:-1])) if hx is None else self._given(hx, tuple(x.shape[:-1]))
+        rows = x.shape[:-1]
+        states = self._zeros(rows, x.dtype) if hx is None else self._given(hx, rows, x.dtype)
         if not batched:
             x, states = x.unsqueeze(0), {name: value.unsqueeze(0) for name, value in states.items()}
         _, last = recurrence(self.cell, x.unsqueeze(0), states, self._weights(self._names))

@@ -163,7 +163,7 @@ def gradients(root: Tensor, seed: Array, retain_graph: bool) -> Iterator[tuple[T
         node = todo.pop()
         _as_read(node)  # before any gradient is changed
         for t in node.inputs:
-            if t.requires_grad and t.node is not None and t.node not in below:
+            if t._requires_grad and t.node is not None and t.node not in below:
                 if t.node.backward is _freed:
                     _freed()
                 below.add(t.node)
@@ -177,7 +177,7 @@ def gradients(root: Tensor, seed: Array, retain_graph: bool) -> Iterator[tuple[T
             if not retain_graph:
                 node.backward, node.inputs, node.kept = _freed, (), ()
             for t, g in zip(inputs, back, strict=True):
-                if g is None or not t.requires_grad:
+                if g is None or not t._requires_grad:
                     continue
                 if t.node is None:
                     yield t, g

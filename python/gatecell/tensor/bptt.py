@@ -8,16 +8,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from typing import TypeAlias
 
 import numpy as np
 
 import gatecell._core as _core
 
-from ..algebra.loops import Plan
-from ..cells import Cell
-from .engine import PAD, Array, Layer, Placed, Prepared, kernel, over, padded
+from .engine import PAD, Array, Fit, Layer, is_plain, padded, plain
 from .weight_sums import CHAIN, WeightSums
 
 Part: TypeAlias = tuple[int, int]
@@ -48,14 +45,14 @@ class Saved:
         """
         T, B = self.steps, self.rows
         rows = max(1024, 2**18 // max(a.shape[2] for a in self.states.values()))
-        more = _fresh(self.layer.cell) or (dy is not None and not _fits(dy))  # arrays beside those that were saved: they need not be long
-        return back_in_parts(
-            self.layer, parts(T, B, -(-rows // B) if more and T * B >= 2 * rows else T, self.reverse), self.part, x, dy, dlast, want_x
-        )
+        long = T * B >= 2 * rows and (self.layer.form.fresh or (dy is not None and not _fits(dy)))  # arrays beside those that were saved
+        return back_in_parts(self.layer, parts(T, B, -(-rows // B) if long else T, self.reverse), self.part, x, dy, dlast, want_x)
 
     def part(self, part: Part) -> Saved:
         """What was saved of some steps."""
         begin, end = part
+        if begin == 0 and end == self.steps:
+            return self
         states = {s: a[begin : end + 1] for s, a in self.states.items()}
         keep = {name: a[begin:end] for name, a in self.keep.items()}
         return Saved(self.layer, end - begin, self.rows, self.reverse, states, keep, lengths_of(self.lengths, part))
@@ -87,15 +84,14 @@ def _padded_copy(layer: Layer, a: Array, slots: int) -> Array:
     return out
 
 
-def place_x(layer: Layer, plan: Plan, x: Array) -> Placed:
-    """x (T, B, I) where it lies, or a copy if its units are not contiguous or a loop reads it by units."""
-    by_units = any("x" in loop.arrays for p in plan.passes for loop in p.loops)
-    if by_units:
-        return over(_padded_copy(layer, x, len(x)))
+def placed_x(layer: Layer, fit: Fit, x: Array) -> Array:
+    """x (T, B, I) as a plan reads it: itself, or a copy if its units are not contiguous or a loop reads it by units."""
+    if "x" in fit.by_units:
+        return _padded_copy(layer, x, len(x))
+    if is_plain(x):
+        return x
     apart = x.shape[2] > 1 and x.strides[2] != x.itemsize
-    if x.size and (apart or not x.flags.aligned or any(s % x.itemsize or s < 0 for s in x.strides)):
-        x = np.require(x, requirements=("C", "A"))
-    return over(x)
+    return plain(x) if apart or not x.flags.aligned or any(s % x.itemsize or s < 0 for s in x.strides) else x
 
 
 def forward(
@@ -114,34 +110,32 @@ def forward(
     so many steps; beyond them the output is 0 and x is not read.  `states_alone`: what `training` saves lacks the kept values.
     """
     T, B = x.shape[:2]
-    prepared = layer.kernel.train if training and not states_alone else layer.kernel.infer
-    first = layer.cell.states[0]
+    form = layer.form
+    fit = form.infer if not training else form.over if states_alone else form.train
     ends, each = (T, slice(None)) if lengths is None else (lengths, np.arange(B))
-    arrays = {"x": place_x(layer, prepared.plan, x)}
+    time = slice(None, None, -1 if reverse else 1)
+    arrays = {"x": placed_x(layer, fit, x)[time]}
     states: dict[str, Array] = {}
-    for s in layer.cell.states:
-        n = layer.units(layer.cell.axis(s))
-        slots = T + 1 if training or s == first else 2  # others are needed over time for the way back alone
+    for s, n in form.states.items():
+        slots = T + 1 if training or s == form.first else 2  # others are needed over time for the way back alone
         a = states[s] = layer.empty(slots, B, padded(n))
         begin = (ends, each) if reverse and slots == T + 1 else (0, slice(None))
-        a[(*begin, slice(n))], a[(*begin, slice(n, None))] = start[s], 0
-        place = over(a)
-        place.slots = 0 if slots == T + 1 else 2
-        arrays[s] = arrays[s + "'"] = place.flipped(T + 1) if reverse and slots == T + 1 else place
+        a[(*begin, slice(n))] = start[s]
+        if n % PAD:
+            a[(*begin, slice(n, None))] = 0
+        arrays[s] = arrays[s + "'"] = a[time] if slots == T + 1 else a
     keep: dict[str, Array] = {}
-    for name, info in prepared.plan.arrays.items():
-        if name.startswith("keep"):
-            keep[name] = layer.empty(T, B, padded(layer.units(info.axis)))
-            arrays[name] = over(keep[name])
-    if reverse:
-        arrays |= {name: arrays[name].flipped(T) for name in ("x", *keep)}
-    layer.run(prepared, T, B, arrays, lengths)
+    if fit is form.train:
+        for name, n in form.keep.items():
+            keep[name] = layer.empty(T, B, padded(n))
+            arrays[name] = keep[name][time]
+    layer.run(fit, T, B, arrays, lengths)
     last = {}
-    for s, a in states.items():
+    for s, n in form.states.items():
+        a = states[s]
         slot = ends % 2 if len(a) != T + 1 else 0 if reverse else ends
-        last[s] = a[slot, each, : layer.units(layer.cell.axis(s))].copy()
-    h = states[first]
-    output = (h[:T] if reverse else h[1:])[:, :, : layer.units(layer.cell.axis(first))]
+        last[s] = a[slot, each, :n].copy()
+    output = states[form.first][slice(T) if reverse else slice(1, None), :, : form.states[form.first]]
     if lengths is not None:
         if reverse and training:
             output = output.copy()  # the start lies where the output is 0
@@ -153,56 +147,52 @@ def back_in_parts(
     layer: Layer, ran: Sequence[Part], saved: Callable[[Part], Saved], x: Array, dy: Array | None, dlast: Grads, want_x: bool
 ) -> dict[str, Array]:
     """As Saved.backward, one part after the other, the last that ran first; `saved` gives what the way back over a part uses up."""
-    axis = layer.cell.program.x.axis
-    sums, dx = WeightSums(layer), layer.empty(*x.shape[:2], padded(layer.units(axis))) if want_x else None
+    inputs = layer.form.inputs
+    sums, dx = WeightSums(layer), layer.empty(*x.shape[:2], padded(inputs)) if want_x else None
     starts: dict[str, Array] = {}
     for part in reversed(ran):
         time = slice(*part)
         dy_here, dx_here = (None if a is None else a[time] for a in (dy, dx))
         starts = _walk_back(saved(part), x[time], dy_here, starts or dlast, sums, dx_here)
-    return sums.result() | starts | ({} if dx is None else {"x": dx[:, :, : layer.units(axis)]})
+    return sums.result() | starts | ({} if dx is None else {"x": dx[:, :, :inputs]})
 
 
 def _walk_back(saved: Saved, x: Array, dy: Array | None, dlast: Grads, sums: WeightSums, dx: Array | None) -> dict[str, Array]:
     """BPTT over the steps that were saved: adds to `sums`, writes dx (T, B, padded I), returns each start state's gradient (B, N)."""
     layer, T, B = saved.layer, saved.steps, saved.rows
-    k, cell = layer.kernel, layer.cell
-    first = cell.states[0]
-    n_first = layer.units(cell.axis(first))
-
-    def turn(a: Placed, steps: int = T) -> Placed:
-        return a.flipped(steps) if saved.reverse else a
-
-    arrays = {name: turn(over(a)) for name, a in saved.keep.items()}
-    arrays["x"] = turn(place_x(layer, k.back.plan, x))
-    for s, a in saved.states.items():
-        arrays[s] = arrays[s + "'"] = turn(over(a), T + 1)
+    form = layer.form
+    time = slice(None, None, -1 if saved.reverse else 1)
+    arrays = {name: a[time] for name, a in saved.keep.items()}
+    arrays["x"] = placed_x(layer, form.back, x)[time]
     carries = {}
-    for s in cell.states:
-        n = layer.units(cell.axis(s))
+    for s, n in form.states.items():
+        arrays[s] = arrays[s + "'"] = saved.states[s][time]
         c = carries[s] = layer.empty(2, B, padded(n))
         d = dlast.get(s)
-        c[:, :, :n], c[:, :, n:] = 0 if d is None else d, 0  # a row begins in either slot: its length is even or odd
-        arrays["carry." + s] = arrays["carry'." + s] = Placed(c, 0, B * padded(n), padded(n), 2)
+        c[:, :, :n] = 0 if d is None else d  # a row begins in either slot: its length is even or odd
+        if n % PAD:
+            c[:, :, n:] = 0
+        arrays["carry." + s] = arrays["carry'." + s] = c
     if dy is None:
-        zero = layer.empty(1, B, padded(n_first))
+        zero = arrays["dy"] = layer.empty(B, padded(form.states[form.first]))
         zero[:] = 0
-        arrays["dy"] = Placed(zero, 0, 0, padded(n_first))
     else:
-        arrays["dy"] = turn(over(dy if _fits(dy) else _padded_copy(layer, dy, T)))
-    arrays |= {name: arrays[keep] for name, keep in k.plans.reuse.items()}
-    arrays |= {name: turn(over(layer.empty(T, B, padded(layer.units(axis))))) for name, axis in _fresh(cell).items()}
-    layer.run(k.back, T, B, arrays, saved.lengths)
-    sums.add(T, B, arrays, saved.lengths)
+        arrays["dy"] = (dy if _fits(dy) else _padded_copy(layer, dy, T))[time]
+    for name, keep in form.kernel.plans.reuse.items():
+        arrays[name] = arrays[keep]
+    for name, n in form.fresh.items():
+        arrays[name] = layer.empty(T, B, padded(n))[time]
+    layer.run(form.back, T, B, arrays, saved.lengths)
+    sums.add(arrays, saved.lengths)
     if dx is not None:
-        if k.dx is None:
+        if form.dx is None:
             dx[:] = 0
         elif saved.lengths is not None:
             _core.clear(dx, saved.lengths)
-        if k.dx is not None:
-            arrays["dx"] = turn(over(dx))
-            _run_dx(layer, k.dx, T, B, arrays, saved.lengths)
-    return {s: c[0, :, : layer.units(cell.axis(s))].copy() for s, c in carries.items()}
+        if form.dx is not None:
+            arrays["dx"] = dx[time]
+            _run_dx(layer, form.dx, T, B, arrays, saved.lengths)
+    return {s: c[0, :, : form.states[s]].copy() for s, c in carries.items()}
 
 
 def _fits(dy: Array) -> bool:
@@ -211,25 +201,17 @@ def _fits(dy: Array) -> bool:
     return whole and all(s % dy.itemsize == 0 and s >= 0 for s in dy.strides)
 
 
-@cache
-def _fresh(cell: Cell) -> dict[str, str]:
-    """The arrays over time that the way back writes elsewhere than in the place of kept values, with their axes."""
-    k = kernel(cell)
-    written = {name: info.axis for name, info in k.back.plan.arrays.items() if name.startswith(("cross", "arg"))}
-    return {name: axis for name, axis in written.items() if name not in k.plans.reuse}
-
-
-def _run_dx(layer: Layer, dx: Prepared, T: int, B: int, arrays: Mapping[str, Placed], lengths: Array | None) -> None:
+def _run_dx(layer: Layer, dx: Fit, T: int, B: int, arrays: Mapping[str, Array], lengths: Array | None) -> None:
     """Nothing recurs: where all arrays run on without gaps, several steps are one of a longer batch."""
     infos = {name: info for name, info in dx.plan.arrays.items() if info.kind in ("given", "over")}
     used = {name: arrays[name] for name in infos}
-    joins = lengths is None and all(i.offset == 0 for i in infos.values()) and all(abs(a.step) == B * a.row for a in used.values())
-    if not joins:
+    joins = lengths is None and all(i.offset == 0 for i in infos.values())
+    if not joins or not all(a.ndim == 3 and abs(a.strides[0]) == B * a.strides[1] for a in used.values()):
         return layer.run(dx, T, B, used, lengths)
+    rows = {name: a[T - 1 :: -1] if a.strides[0] < 0 else a[:T] for name, a in used.items()}
     together = min(T, -(-JOINED // B))
     for begin, steps, n in ((0, T // together, together), (T - T % together, 1, T % together)):
         if n:
-            rows, skip = n * B, begin * B
-            firsts = {name: a.first + min(0, (T - 1) * a.step) + skip * a.row for name, a in used.items()}
-            layer.run(dx, steps, rows, {name: Placed(a.data, firsts[name], rows * a.row, a.row) for name, a in used.items()})
+            part = slice(begin, begin + steps * n)
+            layer.run(dx, steps, n * B, {name: a[part].reshape(steps, n * B, a.shape[2]) for name, a in rows.items()})
     return None

@@ -1,16 +1,16 @@
 """A layer on the C++ core: its plans, packed weights, and arrays as the core takes them.  Not here: passes over time (bptt.py).
 
 Every array that the core writes has its rows padded to `PAD` units and begins on a cache line; what goes out is a view.
-Going backwards through time is a negative stride: the core knows one direction.
+Going backwards through time is a[::-1]: the core knows one direction.
 Letters: T time, B batch, N units of an axis.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 import numpy as np
@@ -25,6 +25,8 @@ from ..cells import Cell
 
 Array = NDArray[Any]
 PAD: int = _core.PAD
+PARAMETERS = ("unit", "scalar")
+"""Kinds of arrays that a layer has by itself: one slot for all steps and rows."""
 
 
 def padded(n: int) -> int:
@@ -37,7 +39,7 @@ class Prepared:
 
     plan: Plan
     encoded: Encoded
-    core: Any
+    core: _core.Plan
 
 
 @dataclass(frozen=True)
@@ -62,28 +64,67 @@ def kernel(cell: Cell) -> Kernel:
     return Kernel(p, prepare(p.infer), prepare(p.train), prepare(p.back), prepare(p.dx) if p.dx else None)
 
 
-@dataclass
-class Placed:
-    """An array with the element where its slot 0 begins, and strides in elements; see gatecell_array."""
+class Fit:
+    """A plan for axes of certain lengths, and how the core takes it.
 
-    data: Array
-    first: int
-    step: int
-    row: int
-    slots: int = 0
+    names     the arrays that a run is given, in the core's order: (slots, B, units), (B, units) if it is the same at every step, or (units,)
+    by_units  those whose rows have to be padded
+    """
 
-    def core(self) -> tuple[Array, int, int, int, int]:
-        return self.data, self.first, self.step, self.row, self.slots
+    def __init__(self, prepared: Prepared, sizes: Mapping[str, int], in_turn: Container[str] = ()) -> None:
+        """`in_turn`: arrays over time that are given with two slots, used in turn."""
+        self.plan, self.names, extents = prepared.plan, list[str](), list[tuple[int, int] | None]()
+        self.by_units = {name for p in self.plan.passes for loop in p.loops for name in loop.arrays}
+        for name in prepared.encoded.arrays:
+            info = self.plan.arrays[name]
+            if info.kind in ("buffer", "row"):  # the core's own
+                extents.append(None)
+                continue
+            whole = info.kind == "unit" or (info.kind != "scalar" and name in self.by_units)
+            n = sizes[info.axis] if info.kind != "scalar" else 1
+            extents.append((_core.IN_TURN if info.kind == "ring" or name in in_turn else info.offset, padded(n) if whole else n))
+            self.names.append(name)
+        self.core = _core.Fit(prepared.core, [sizes[a] for a in prepared.encoded.axes], extents)
 
-    def flipped(self, steps: int) -> Placed:
-        """Slot s becomes slot steps - 1 - s."""
-        return Placed(self.data, self.first + (steps - 1) * self.step, -self.step, self.row, self.slots)
+
+class Form:
+    """What follows from a cell and the lengths of its axes alone: kept, so that no call computes it again.
+
+    infer, over, train, back, dx: the cell's plans; in `infer` states but the first have two slots, in `over` as many as there are steps.
+    states      {state: its units}, in the cell's order; `first` is the output
+    families    {family of weights: its gates}; `blocked` are those that are block-diagonal
+    parameters  {per-unit or shared parameter: its units}
+    keep        {array that training keeps: its units}
+    fresh       {array that the way back writes elsewhere than in the place of kept values: its units}
+    """
+
+    def __init__(self, cell: Cell, sizes: Mapping[str, int]) -> None:
+        self.cell, self.kernel, self.sizes = cell, kernel(cell), {"1": 1, **sizes}
+        others = {name for s in cell.states[1:] for name in (s, s + "'")}
+        self.infer, self.over = Fit(self.kernel.infer, self.sizes, others), Fit(self.kernel.infer, self.sizes)
+        self.train, self.back = Fit(self.kernel.train, self.sizes), Fit(self.kernel.back, self.sizes)
+        self.dx = Fit(self.kernel.dx, self.sizes) if self.kernel.dx else None
+        self.families = {f: len(gates) for f, gates in cell.program.families.items()}
+        firsts = {f: cell.program.weights[f"{f}.{gates[0]}"] for f, gates in cell.program.families.items()}
+        self.blocked = {f for f, w in firsts.items() if w.blocks != "1"}
+        self.inputs = self.sizes[cell.program.x.axis]
+        self.states = {s: self.sizes[cell.axis(s)] for s in cell.states}
+        self.first = cell.states[0]
+        self.keep = {name: self.sizes[a.axis] for name, a in self.train.plan.arrays.items() if name.startswith("keep")}
+        written = {name: self.sizes[a.axis] for name, a in self.back.plan.arrays.items() if name.startswith(("cross", "arg"))}
+        self.fresh = {name: n for name, n in written.items() if name not in self.kernel.plans.reuse}
+        plans = [f.plan for f in (self.infer, self.train, self.back, self.dx) if f]
+        self.parameters = {name: self.sizes[a.axis] for plan in plans for name, a in plan.arrays.items() if a.kind in PARAMETERS}
 
 
-def over(a: Array) -> Placed:
-    """An array (slots, B, N) whose units are contiguous."""
-    each = a.itemsize
-    return Placed(a, 0, a.strides[0] // each, a.strides[1] // each)
+@lru_cache(maxsize=256)
+def _form(cell: Cell, sizes: tuple[tuple[str, int], ...]) -> Form:
+    return Form(cell, dict(sizes))
+
+
+def form(cell: Cell, sizes: Mapping[str, int]) -> Form:
+    """The form of a cell for axes of these lengths, made once."""
+    return _form(cell, tuple(sizes.items()))
 
 
 def cpu() -> str:
@@ -129,58 +170,43 @@ class Layer:
     the same bits; it is there to show that).
     """
 
-    def __init__(self, cell: Cell, weights: Mapping[str, Array], sizes: Mapping[str, int], *, interpret: bool = False) -> None:
-        self.cell, self.weights, self.sizes, self.interpret = cell, weights, {"1": 1, **sizes}, interpret
-        self.dtype = np.dtype(next(iter(weights.values())).dtype)
-        self.kernel = kernel(cell)
-        self._packed: dict[str, Any] = {}
-        p = cell.program
+    def __init__(self, form: Form, weights: Mapping[str, Array], *, interpret: bool = False) -> None:
+        self.form, self.cell, self.weights, self.interpret = form, form.cell, weights, interpret
+        self.dtype = next(iter(weights.values())).dtype
+        self._packed: dict[Fit, _core.Layer] = {}
         self.families: list[tuple[Array, Array | None]] = []
-        for family, gates in p.families.items():
-            matrix = dense(weights[family], len(gates), p.weights[f"{family}.{gates[0]}"].blocks != "1")
-            bias = weights.get(family + "+")
-            self.families.append((matrix, None if bias is None else np.require(bias, requirements=("C", "A"))))
+        for family, gates in form.families.items():
+            bias, stacked = weights.get(family + "+"), weights[family]
+            matrix = dense(stacked, gates) if family in form.blocked else plain(stacked)
+            self.families.append((matrix, None if bias is None else plain(bias)))
+        self._parameters = {name: self._parameter(name, n) for name, n in self.form.parameters.items()}
 
     def empty(self, *shape: int) -> Array:
-        a: Array = _core.empty(shape, self.dtype)
-        return a
+        return _core.empty(shape, self.dtype)
 
-    def units(self, axis: str) -> int:
-        return self.sizes[axis]
+    def run(self, fit: Fit, steps: int, rows: int, arrays: Mapping[str, Array], lengths: Array | None = None) -> None:
+        """Run a plan over `steps` steps of `rows` rows, or over lengths[b] of row b; parameters are found by themselves.
 
-    def run(self, prepared: Prepared, steps: int, rows: int, arrays: Mapping[str, Placed], lengths: Array | None = None) -> None:
-        """Run a plan over `steps` steps of `rows` rows, or over lengths[b] of row b; parameters are found by themselves."""
-        core, placed, extents = self._arranged(prepared, rows, arrays)
-        core.run(steps, rows, placed, extents, _threads, lengths, late(arrays))
+        `arrays` (slots, B, units) by name, those of the plan and maybe others; (B, units) is the same at every step.
+        """
+        self._of(fit).run(steps, rows, self._given(fit, arrays), _threads, lengths)
 
-    def lend(self, prepared: Prepared, rows: int, arrays: Mapping[str, Placed]) -> tuple[Any, Any]:
+    def lend(self, fit: Fit, rows: int, arrays: Mapping[str, Array]) -> tuple[Any, Any]:
         """One step of `rows` rows for callers of the core's C functions: capsules of gatecell_layer and of its table of arrays."""
-        core, placed, extents = self._arranged(prepared, rows, arrays)
-        return core.lent, core.table(1, rows, placed, extents)
+        core = self._of(fit)
+        return core.lent, core.table(1, rows, self._given(fit, arrays))
 
-    def _arranged(self, prepared: Prepared, rows: int, arrays: Mapping[str, Placed]) -> tuple[Any, list[Any], list[Any]]:
-        """The packed layer, and the plan's arrays in its order, each with how much of it a run touches."""
-        e, infos = prepared.encoded, prepared.plan.arrays
-        key = prepared.plan.name
-        if key not in self._packed:
-            self._packed[key] = _core.Layer(prepared.core, [self.units(a) for a in e.axes], self.families, self.interpret)
-        pointwise = {name for p in prepared.plan.passes for loop in p.loops for name in loop.arrays}
-        placed: list[Any] = []
-        extents = []
-        for name in e.arrays:
-            info = infos[name]
-            n = self.units(info.axis)
-            if info.kind in ("buffer", "row"):
-                placed.append(None)
-            elif info.kind in ("unit", "scalar"):
-                placed.append((self._parameter(name, n), 0, 0, 0, 0))
-            else:
-                placed.append(arrays[name].core())
-            slots = 1 + info.offset if info.kind in ("given", "over", "ring") else 0
-            extents.append(
-                _core.Extent(slots, 1 if info.kind == "scalar" else padded(n) if name in pointwise or info.kind == "unit" else n)
-            )
-        return self._packed[key], placed, extents
+    def _of(self, fit: Fit) -> _core.Layer:
+        """The layer with its weights packed for a plan."""
+        core = self._packed.get(fit)
+        if core is None:
+            core = self._packed[fit] = _core.Layer(fit.core, self.families, self.interpret)
+        return core
+
+    def _given(self, fit: Fit, arrays: Mapping[str, Array]) -> list[Array]:
+        if self._parameters:
+            arrays = {**arrays, **self._parameters}
+        return [arrays[name] for name in fit.names]
 
     def _parameter(self, name: str, n: int) -> Array:
         a = self.empty(padded(n))
@@ -188,15 +214,19 @@ class Layer:
         return a
 
 
-def late(arrays: Mapping[str, Placed]) -> bool:
-    """Whether time runs backwards, so that what is shorter begins later."""
-    return any(a.step < 0 for a in arrays.values())
+def is_plain(a: Array) -> bool:
+    """Whether it lies as C would have it: without gaps, and no element across the addresses that C gives its type."""
+    flags = a.flags
+    return flags.c_contiguous and flags.aligned
 
 
-def dense(stacked: Array, gates: int, blocked: bool) -> Array:
-    """A family's matrix with contiguous rows; block-diagonal ones, (G * out, into / K), with their zeros: (G * out, into)."""
-    if not blocked:
-        return np.require(stacked, requirements=("C", "A"))  # contiguous, and no element across the addresses that C gives its type
+def plain(a: Array) -> Array:
+    """`a`, or a copy of it that lies as C would have it."""
+    return a if is_plain(a) else np.require(a, requirements=("C", "A"))
+
+
+def dense(stacked: Array, gates: int) -> Array:
+    """A block-diagonal family's matrix, (G * out, into / K), with its zeros: (G * out, into)."""
     out, into = len(stacked) // gates, stacked.shape[1]
     blocks = out // into
     full = np.zeros((len(stacked), into * blocks), stacked.dtype)

@@ -324,11 +324,11 @@ class Methods(HasArray):
     def squeeze(self, dim: int | None = None) -> Tensor:
         """Without its axes of length 1, or without that one if its length is 1."""
         axis = None if dim is None else self._axis(dim)
-        return self.reshape(tuple(n for i, n in enumerate(self.data.shape) if n != 1 or (axis is not None and i != axis)))
+        return self._op("reshape", shape=tuple([n for i, n in enumerate(self.data.shape) if n != 1 or (axis is not None and i != axis)]))
 
     def unsqueeze(self, dim: int) -> Tensor:
         axis = self._axis(dim, 1)
-        return self.reshape((*self.data.shape[:axis], 1, *self.data.shape[axis:]))
+        return self._op("reshape", shape=(*self.data.shape[:axis], 1, *self.data.shape[axis:]))
 
     def expand(self, *sizes: Any) -> Tensor:
         """Axes of length 1, and new ones in front, repeated without copying; -1 keeps a length."""

@@ -15,7 +15,7 @@ import numpy as np
 import gatecell._core as _core
 
 from .dtypes import Array, float32, float64
-from .products import plain
+from .engine import plain
 from .ufuncs import exp, log, log_sigmoid, sigmoid, tanh
 
 __all__ = ["exp", "log", "log_sigmoid", "power", "sigmoid", "tanh", "total"]

@@ -9,6 +9,7 @@ Letters: A, B axes of rows, K what a sum runs over, N units of the result, I and
 from __future__ import annotations
 
 import math
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ import gatecell._core as _core
 from ..cells import record
 from . import engine
 from .dtypes import Array
-from .engine import padded
+from .engine import is_plain, padded, plain
 
 
 @record(axes="W:O y:O", bias="W")
@@ -36,62 +37,51 @@ class Product:
         self.dtype, self.bias = matrix.dtype, bias
         self.n, self.k = matrix.shape[::-1] if transposed else matrix.shape
         self.ahead = 0 if transposed else 1  # a state is written one slot ahead, the gradient of x is not
-        plan = engine.kernel(linear).dx if transposed else engine.kernel(linear).infer
-        assert plan is not None
-        self.core: Any = None
+        self.core: _core.Layer | None = None
         if matrix.size:
             weights = [(plain(matrix), None if bias is None else plain(bias))]
-            self.core = _core.Layer(plan.core, (self.k, self.n), weights, False)
-            # Both plans have two axes, K and N, and two arrays, what is read and what is written, in this order.
-            self.extents = _core.Extent(1, self.k), _core.Extent(1 + self.ahead, padded(self.n))
+            self.core = _core.Layer(_fit(transposed, self.k, self.n), weights, False)
 
     def __call__(self, x: Array) -> Array:
         lead = x.shape[:-1]
         if self.core is None or not x.size:  # sums of nothing
             y = np.zeros((*lead, self.n), self.dtype)
             return y if self.bias is None else y + self.bias
-        A, B, step, row = 1, x.size // self.k, 0, self.k
-        if not is_plain(x):
-            x = _rows(x)
-            A, B, _ = x.shape
-            step, row = (s // x.itemsize for s in x.strides[:2])
-            if A == 1 or step == B * row:
-                A, B, step = 1, A * B, 0
-        wide = padded(self.n)
+        shape, wide = x.shape, padded(self.n)
+        x = _rows(x)
+        A, B = (1, len(x)) if x.ndim == 2 else x.shape[:2]
         if A == 1:
-            y = _core.empty((B, wide), self.dtype)
-            to = y, 0, 0, wide, 0
+            y = to = _core.empty((B, wide), self.dtype)
         elif A < B:
-            y = _core.empty((A + self.ahead, B, wide), self.dtype)
-            to = y, 0, B * wide, wide, 0
-            y = y[self.ahead :]
+            to = _core.empty((A + self.ahead, B, wide), self.dtype)
+            y = to[self.ahead :]
         else:  # the longer axis is the batch: the core takes its rows several at a time
-            y = _core.empty((A, B + self.ahead, wide), self.dtype)
-            to = y, 0, wide, (B + self.ahead) * wide, 0
-            y, A, B, step, row = y[:, self.ahead :], B, A, row, step
-        self.core.run(A, B, [(x, 0, step, row, 0), to], self.extents, engine.get_num_threads())
+            to = _core.empty((A, B + self.ahead, wide), self.dtype)
+            y, to, x, A, B = to[:, self.ahead :], to.swapaxes(0, 1), x.swapaxes(0, 1), B, A
+        self.core.run(A, B, (x, to), engine.get_num_threads())
         if wide != self.n:
             y = y[..., : self.n].copy()
-        return y if y.ndim == x.ndim == 2 else y.reshape(*lead, self.n)
+        return y if y.ndim == len(shape) == 2 else y.reshape(*lead, self.n)
 
 
-def is_plain(a: Array) -> bool:
-    """Whether it lies as C would have it."""
-    flags = a.flags
-    return flags.c_contiguous and flags.aligned
-
-
-def plain(a: Array) -> Array:
-    """`a`, or a copy of it that lies as C would have it."""
-    return a if is_plain(a) else np.require(a, requirements=("C", "A"))
+@cache
+def _fit(transposed: bool, k: int, n: int) -> _core.Fit:
+    """Both plans have two axes, K and N, and two arrays, what is read and what is written, in this order."""
+    plan = engine.kernel(linear).dx if transposed else engine.kernel(linear).infer
+    assert plan is not None
+    return _core.Fit(plan.core, (k, n), ((0, k), (0 if transposed else 1, padded(n))))
 
 
 def _rows(x: Array) -> Array:
-    """x (..., N) as (A, B, N) with contiguous units; a copy where x lies otherwise."""
+    """x (..., N) as rows (B, N), or (A, B, N) where these are not evenly apart, with contiguous units; a copy where x lies otherwise."""
+    if is_plain(x):
+        return x.reshape(-1, x.shape[-1])
     x = x[(None,) * (3 - x.ndim)] if x.ndim <= 3 else x.reshape(1, math.prod(x.shape[:-1]), x.shape[-1])
-    size = x.itemsize
-    whole = x.flags.aligned and x.strides[2] == size and all(s >= 0 and s % size == 0 for s in x.strides)
-    return x if whole else plain(x)
+    size, (step, row, unit) = x.itemsize, x.strides
+    if not x.flags.aligned or unit != size or step < 0 or row < 0 or step % size or row % size:
+        x = plain(x)
+    A, B, N = x.shape
+    return x.reshape(A * B, N) if A == 1 or x.strides[0] == B * x.strides[1] else x
 
 
 def linear_forward(x: Array, weight: Array, bias: Array | None = None) -> Array:
@@ -109,21 +99,19 @@ def linear_backward(g: Array, wanted: tuple[bool, ...], x: Array, weight: Array,
 def outer(g: Array, x: Array, alone: bool = False) -> tuple[Array, Array | None]:
     """The sums over all rows of g (..., N) times x (..., M): (N, M), and if wanted of g `alone`: (N,)."""
     n, m = g.shape[-1], x.shape[-1]
-    products, sums = np.zeros((n, m), g.dtype), np.zeros(n, g.dtype) if alone else None
-    if not g.size or not m:
-        return products, g.reshape(-1, n).sum(axis=0) if g.size and alone else sums
-    A, B, size = 1, g.size // n, g.itemsize
-    of_g, of_x = (0, n), (0, m)
-    if not (is_plain(g) and is_plain(x)):
+    products, sums = np.zeros((1, n, m), g.dtype), np.zeros((1, n), g.dtype) if alone else None
+    if g.size and m:
         g, x = _rows(g), _rows(x)
-        A, B, _ = g.shape
-        of_g, of_x = ((a.strides[0] // size, a.strides[1] // size) for a in (g, x))
-    if n % engine.PAD:  # the core reads whole vectors of it
-        wide = np.zeros((A, B, padded(n)), g.dtype)
-        wide[:, :, :n] = g.reshape(A, B, n)
-        g, of_g = wide, (B * padded(n), padded(n))
-    _core.outer(A, B, [(g, 0, *of_g, 0)], n, (x, 0, *of_x, 0), m, [products], [sums], engine.get_num_threads())
-    return products, sums
+        if g.ndim != x.ndim:
+            g, x = (a if a.ndim == 3 else a.reshape(*(g if g.ndim == 3 else x).shape[:2], a.shape[-1]) for a in (g, x))
+        if n % engine.PAD:  # the core reads whole vectors of it
+            wide = np.zeros((*g.shape[:-1], padded(n)), g.dtype)
+            wide[..., :n] = g
+            g = wide
+        _core.outer([g], [0], x, products, sums, engine.get_num_threads())
+    elif g.size and sums is not None:
+        sums += g.reshape(-1, n).sum(axis=0)
+    return products[0], None if sums is None else sums[0]
 
 
 def matmul(a: Array, b: Array) -> Array:

@@ -13,8 +13,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from .bptt import Grads, Part, Saved, back_in_parts, forward, lengths_of, parts, place_x
-from .engine import Array, Layer, Placed, over, padded
+from .bptt import Grads, Part, Saved, back_in_parts, forward, lengths_of, parts, placed_x
+from .engine import Array, Layer, padded
 
 
 @dataclass
@@ -67,7 +67,7 @@ def forward_marks(
 ) -> tuple[Array, dict[str, Array], Marks]:
     """As bptt.forward; a mark every `every` steps, or as few more as make weights' sums whole (bptt.parts)."""
     T, B = x.shape[:2]
-    output, state = layer.empty(T, B, layer.units(layer.cell.axis(layer.cell.states[0]))), dict(start)
+    output, state = layer.empty(T, B, layer.form.states[layer.form.first]), dict(start)
     marks: dict[Part, dict[str, Array]] = {}
     for part in parts(T, B, every, reverse):
         marks[part], time = state, slice(*part)
@@ -77,17 +77,16 @@ def forward_marks(
 
 def _replayed(saved: Saved, x: Array) -> Saved:
     """The same with the kept values that a forward pass over these steps would have left, computed again from the states."""
-    layer, T, B, train = saved.layer, saved.steps, saved.rows, saved.layer.kernel.train
-    axes = {name: info.axis for name, info in train.plan.arrays.items() if name.startswith("keep")}
-    if not axes:
+    layer, T, B, form = saved.layer, saved.steps, saved.rows, saved.layer.form
+    if not form.keep:
         return saved
-    saved.keep = {name: layer.empty(T, B, padded(layer.units(axis))) for name, axis in axes.items()}
-    arrays = {"x": place_x(layer, train.plan, x)} | {name: over(a) for name, a in saved.keep.items()}
+    saved.keep = {name: layer.empty(T, B, padded(n)) for name, n in form.keep.items()}
+    arrays = {"x": placed_x(layer, form.train, x)} | saved.keep
     for s, a in saved.states.items():
-        arrays[s] = over(a[1:] if saved.reverse else a[:-1])
-        arrays[s + "'"] = over(layer.empty(*a.shape))  # the new states once more, unused
-    if saved.lengths is None and all(a.step == B * a.row for a in arrays.values()):
-        layer.run(train, 1, T * B, {name: Placed(a.data, a.first, 0, a.row) for name, a in arrays.items()})
+        arrays[s] = a[1:] if saved.reverse else a[:-1]
+        arrays[s + "'"] = layer.empty(*a.shape)  # the new states once more, unused
+    if saved.lengths is None and all(a.strides[0] == B * a.strides[1] for a in arrays.values()):
+        layer.run(form.train, 1, T * B, {name: a[:T].reshape(T * B, a.shape[2]) for name, a in arrays.items()})
     else:
-        layer.run(train, T, B, arrays, saved.lengths)
+        layer.run(form.train, T, B, arrays, saved.lengths)
     return saved

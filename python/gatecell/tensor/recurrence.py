@@ -6,7 +6,8 @@ Letters: T time, B batch, I input, N units of a state.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from functools import lru_cache
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -17,6 +18,10 @@ from .bptt import Saved
 from .dtypes import Array
 from .recompute import Marks, States, forward_marks, forward_states
 from .tensor import Tensor, record
+
+
+Described: TypeAlias = "tuple[tuple[str, tuple[int, ...], np.dtype[Any]], ...]"
+"""Names, shapes and types of arrays."""
 
 
 def recurrence(
@@ -39,13 +44,16 @@ def recurrence(
 
     Raises TypeError unless all arrays are of one type, float32 or float64; ValueError for shapes that do not fit.
     """
-    sizes = _sizes(cell, x, states, weights)
-    names = list(weights)
-    inputs = (x, *(states[s] for s in cell.states), *weights.values())
-    training = mode.grad and any(t.requires_grad for t in inputs)
-    layer = engine.Layer(cell, {k: w.data for k, w in weights.items()}, sizes)
-    start = {s: states[s].data for s in cell.states}
     array, want_x = x.data, x.requires_grad
+    if array.ndim != 3:
+        raise ValueError(f"a recurrence wants x of shape (T, B, I), got {array.shape}")
+    if not array.shape[0] or not array.shape[1]:
+        raise ValueError(f"a recurrence wants at least one step and one row, got x of shape {array.shape}")
+    form = _fitting(cell, array.shape[1:], array.dtype, _described(states), _described(weights))
+    inputs = (x, *[states[s] for s in form.states], *weights.values())
+    training = mode.grad and True in [t.requires_grad for t in inputs]
+    layer = engine.Layer(form, {name: t.data for name, t in weights.items()})
+    start = {s: states[s].data for s in form.states}
 
     def forward(training: bool) -> tuple[Array, dict[str, Array], Saved | States | Marks]:
         if training and checkpoint_every:
@@ -60,47 +68,46 @@ def recurrence(
     def backward(*given: Array | None) -> tuple[Array | None, ...]:
         # The way back may write over what was saved; a second time, with retain_graph, it is computed again.
         kept = unused.pop() if unused else forward(True)[2]
-        dlast = dict(zip(cell.states, given[1:], strict=True))
+        dlast = dict(zip(start, given[1:], strict=True))
         grads = kept.backward(array, given[0], dlast, want_x)
-        return (grads.get("x"), *(grads[s] for s in cell.states), *(grads[k] for k in names))
+        return (grads.get("x"), *[grads[s] for s in start], *[grads[k] for k in layer.weights])
 
-    attrs: dict[str, Any] = {"cell": cell.name, "reverse": reverse, "lengths": lengths is not None, "weights": tuple(names)}
-    first, ends = Tensor(output), {s: Tensor(last[s]) for s in cell.states}
+    first, ends = Tensor(output), {s: Tensor(a) for s, a in last.items()}
     if training or mode.trace:  # what is read on the way back: all that came in, and mostly the output, which is the first state's memory
+        attrs: dict[str, Any] = {"cell": cell.name, "reverse": reverse, "lengths": lengths is not None, "weights": tuple(weights)}
         read = (*range(len(inputs)), *(() if isinstance(saved, Marks) else (-1,)))
         record("recurrence", inputs, (first, *ends.values()), backward, attrs, training, read)
     return first, ends
 
 
-def _sizes(cell: Cell, x: Tensor, states: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> dict[str, int]:
-    """The length of each axis, from what was given; everything is checked against it."""
-    if x.ndim != 3:
-        raise ValueError(f"a recurrence wants x of shape (T, B, I), got {tuple(x.shape)}")
-    T, B, I = x.shape
-    if not T or not B:
-        raise ValueError(f"a recurrence wants at least one step and one row, got x of shape {tuple(x.shape)}")
-    arrays = {"x": x, **states, **weights}
-    dtypes = {np.dtype(t.data.dtype) for t in arrays.values()}
-    if len(dtypes) > 1 or dtypes.pop() not in (np.float32, np.float64):
-        kinds = ", ".join(f"{k} {t.data.dtype}" for k, t in arrays.items())
+def _described(tensors: Mapping[str, Tensor]) -> Described:
+    return tuple([(name, t.data.shape, t.data.dtype) for name, t in tensors.items()])
+
+
+@lru_cache(maxsize=256)
+def _fitting(cell: Cell, x: tuple[int, int], dtype: np.dtype[Any], states: Described, weights: Described) -> engine.Form:
+    """A recurrence's form, from what was given, x (T, *x) and the others; everything is checked against it."""
+    B, I = x
+    dtypes = {"x": dtype, **{name: of for name, _, of in (*states, *weights)}}
+    if len(set(dtypes.values())) > 1 or dtype not in (np.float32, np.float64):
+        kinds = ", ".join(f"{name} {of}" for name, of in dtypes.items())
         raise TypeError(f"a recurrence wants arrays of one type, float32 or float64, got {kinds}")
-    if list(states) != cell.states and set(states) != set(cell.states):
-        raise ValueError(f"{cell.name} wants the states {', '.join(cell.states)}, got {', '.join(states)}")
-    sizes = {"I": int(I)}
+    of_states, of_weights = ({name: shape for name, shape, _ in described} for described in (states, weights))
+    if set(of_states) != set(cell.states):
+        raise ValueError(f"{cell.name} wants the states {', '.join(cell.states)}, got {', '.join(of_states)}")
+    sizes = {"I": I}
     for s in cell.states:
-        shape = tuple(states[s].shape)
+        shape = of_states[s]
         if len(shape) != 2 or shape[0] != B or sizes.setdefault(cell.axis(s), shape[1]) != shape[1]:
             raise ValueError(f"state {s} wants shape ({B}, {sizes.get(cell.axis(s), cell.axis(s))}), got {shape}")
     p = cell.program
     for family, gates in p.families.items():
         w = p.weights[f"{family}.{gates[0]}"]
-        if w.blocks != "1" and family in weights:
-            sizes.setdefault(w.blocks, sizes[w.into] // max(1, weights[family].shape[-1]))
+        if w.blocks != "1" and family in of_weights:
+            sizes.setdefault(w.blocks, sizes[w.into] // max(1, of_weights[family][-1]))
     for key, want in cell.shapes(sizes).items():
-        if key not in weights and key.endswith("+"):
+        if key not in of_weights and key.endswith("+"):
             continue  # without a bias
-        if key not in weights or tuple(weights[key].shape) != want:
-            raise ValueError(
-                f"weight {key} of {cell.name} wants shape {want}, got {tuple(weights[key].shape) if key in weights else 'none'}"
-            )
-    return sizes
+        if of_weights.get(key) != want:
+            raise ValueError(f"weight {key} of {cell.name} wants shape {want}, got {of_weights.get(key, 'none')}")
+    return engine.form(cell, sizes)

@@ -269,7 +269,7 @@ class Tensor(InPlace):
 def apply(name: str, *inputs: Tensor, **attrs: Any) -> Tensor:
     """Carry out an operation of the table on tensors of fitting types, and note it on the tape where someone may want it."""
     op = OPS[name]
-    arrays = tuple(t.data for t in inputs)
+    arrays = tuple([t.data for t in inputs])
     if op.view or isinstance(op.pull, Together):  # places, or on the core: NumPy has nothing to warn of
         y = Tensor(op.of(*arrays, **attrs))
         if op.view and np.may_share_memory(y.data, arrays[0]):

@@ -15,7 +15,7 @@ import numpy as np
 from .. import _core
 from ..cells import Cell
 from . import engine
-from .engine import Array, Layer, Placed
+from .engine import Array, Layer
 
 CHAIN = 32
 """Rows of a partial sum: cpp/src/product.inl's CHAIN."""
@@ -58,52 +58,48 @@ class WeightSums:
     """
 
     def __init__(self, layer: Layer) -> None:
-        self.layer, self._products, dtype = layer, products(layer.cell), layer.dtype
-        owed = dict.fromkeys([*((f, 0) for f in range(len(layer.families))), *((p.family, p.turn) for p in self._products)])
+        form, dtype = layer.form, layer.dtype
+        self.layer, self._products, gates = layer, products(layer.cell), list(form.families.values())
+        owed = dict.fromkeys([*((f, 0) for f in range(len(gates))), *((p.family, p.turn) for p in self._products)])
         self._sums: dict[tuple[int, int], tuple[Array, Array | None]] = {}
+        """By gates: (G, N, M) and (G, N)."""
         for key in owed:
-            matrix, bias = layer.families[key[0]]
-            self._sums[key] = np.zeros(matrix.shape, dtype), None if bias is None else np.zeros(len(bias), dtype)
-        arrays = layer.kernel.back.plan.arrays
-        self._parameters = {name: np.zeros(layer.units(arrays[a].axis), dtype) for name, a in layer.kernel.plans.sums.items()}
+            (matrix, bias), G = layer.families[key[0]], gates[key[0]]
+            n, m = len(matrix) // G, matrix.shape[1]
+            self._sums[key] = np.zeros((G, n, m), dtype), None if bias is None else np.zeros((G, n), dtype)
+        self._parameters = {name: np.zeros(form.parameters[name], dtype) for name in form.kernel.plans.sums}
 
-    def add(self, T: int, B: int, arrays: Mapping[str, Placed], lengths: Array | None) -> None:
+    def add(self, arrays: Mapping[str, Array], lengths: Array | None) -> None:
         """`arrays` by the way back's names, as it ran them."""
-        late, threads = arrays[self.layer.cell.states[0]].step > 0, engine.get_num_threads()  # time is turned round here
-        gates, of = list(self.layer.cell.program.families.values()), self.layer.kernel.plans.sums
+        threads = engine.get_num_threads()
         for p in self._products:
-            matrix, bias = self._sums[p.family, p.turn]
-            n = len(matrix) // len(gates[p.family])
-            gradients = [arrays[g].flipped(T).core() for g in p.gradients]
-            out = [matrix[g * n : g * n + n] for g in p.gates]
-            sums = [None if bias is None else bias[g * n : g * n + n] for g in p.gates]
-            argument = arrays[p.argument].flipped(T).core()
-            _core.outer(T, B, gradients, n, argument, matrix.shape[1], out, sums, threads, lengths, late)
+            out, alone = self._sums[p.family, p.turn]
+            _core.outer([arrays[g] for g in p.gradients], p.gates, arrays[p.argument], out, alone, threads, lengths, True)
         for name, total in self._parameters.items():  # as a bias: beside products with nothing
-            n, zero = len(total), (np.zeros(1, total.dtype), 0, 0, 0, 0)
-            gradient, nothing = arrays[of[name]].flipped(T).core(), np.zeros((n, 1), total.dtype)
-            _core.outer(T, B, [gradient], n, zero, 1, [nothing], [total], threads, lengths, late)
+            gradient, nothing = arrays[self.layer.form.kernel.plans.sums[name]], np.zeros((1, len(total), 1), total.dtype)
+            _core.outer([gradient], [0], np.zeros(1, total.dtype), nothing, total[None], threads, lengths, True)
 
     def result(self) -> dict[str, Array]:
         """Every weight's gradient by name."""
-        p, grads = self.layer.cell.program, dict[str, Array]()
-        for (f, _), sums in sorted(self._sums.items()):
-            family, gates = list(p.families.items())[f]
-            if p.weights[f"{family}.{gates[0]}"].blocks != "1":
-                sums = _blocks(sums[0], self.layer.weights[family].shape, len(gates)), sums[1]
-            for name, total in zip((family, family + "+"), sums, strict=True):
+        form, grads = self.layer.form, dict[str, Array]()
+        families = list(form.families)
+        for f, turn in sorted(self._sums):
+            family, (matrix, bias) = families[f], self._sums[f, turn]
+            wanted = self.layer.weights[family].shape
+            own = _blocks(matrix, wanted) if family in form.blocked else matrix.reshape(wanted)
+            for name, total in ((family, own), (family + "+", None if bias is None else bias.reshape(-1))):
                 if total is not None:
                     grads[name] = grads[name] + total if name in grads else total
         for name, total in self._parameters.items():
-            grads[name] = total if p.params[name] != "1" else total.sum(keepdims=True, dtype=np.float64).astype(total.dtype)
+            grads[name] = total if form.cell.program.params[name] != "1" else total.sum(keepdims=True, dtype=np.float64).astype(total.dtype)
         return grads
 
 
-def _blocks(full: Array, shape: Sequence[int], gates: int) -> Array:
-    """The diagonal blocks of a family's dense gradient."""
+def _blocks(full: Array, shape: Sequence[int]) -> Array:
+    """The diagonal blocks of a family's dense gradient (G, N, M)."""
     out = np.empty(shape, full.dtype)
-    each, into = len(full) // gates, shape[1]
-    for r in range(len(full)):
+    each, into = full.shape[1], shape[1]
+    for r, row in enumerate(full.reshape(-1, full.shape[2])):
         k = r % each // into
-        out[r] = full[r, k * into : (k + 1) * into]
+        out[r] = row[k * into : (k + 1) * into]
     return out
