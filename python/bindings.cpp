@@ -44,7 +44,7 @@ gatecell_array place(const py::array &a, gatecell_type type, int64_t slots, int6
   if (type_of(a) != type) throw py::type_error("the core wants arrays of one type");
   const py::ssize_t d = a.ndim(), each = a.itemsize();
   if (d < 1 || d > 3 || (a.shape(d - 1) > 1 && a.strides(d - 1) != each))
-    throw py::value_error("the core wants an array (slots, B, units), (B, units) or (units) with contiguous units");
+    throw py::value_error("the core wants an array (slots, B, units), (B, units) or (units), with contiguous units");
   if (a.shape(d - 1) < units || (d > 1 && a.shape(d - 2) < B) || (d > 2 && a.shape(0) < slots))
     throw py::value_error("the core was given an array that is too small for its part");
   const int64_t step = d > 2 ? a.strides(0) : 0, row = d > 1 ? a.strides(d - 2) : 0;
@@ -98,14 +98,14 @@ struct Fit {
   std::shared_ptr<Plan> plan;
   std::vector<int64_t> sizes;
   std::vector<std::optional<Extent>> extents;
-  size_t given;
+  size_t given = 0;
 
   Fit(std::shared_ptr<Plan> p, std::vector<int64_t> s, std::vector<std::optional<Extent>> e)
-      : plan(std::move(p)), sizes(std::move(s)), extents(std::move(e)),
-        given(static_cast<size_t>(std::count_if(extents.begin(), extents.end(), [](const auto &each) { return each.has_value(); }))) {
+      : plan(std::move(p)), sizes(std::move(s)), extents(std::move(e)) {
     const auto [axes, families, arrays] = plan->counts();
     if (sizes.size() != axes || extents.size() != arrays)
       throw py::value_error("a plan wants a size for every axis and an extent for every array");
+    for (const auto &each : extents) given += each.has_value();
   }
 };
 
@@ -162,20 +162,14 @@ void outer(const std::vector<py::array> &gradients, const std::vector<int64_t> &
   const gatecell_type type = type_of(products);
   if (gradients.empty() || gates.size() != gradients.size() || gradients[0].ndim() < 2 || products.ndim() != 3)
     throw py::value_error("outer wants gradients (T, B, N) or (B, N), the gate of each, and a place (G, N, M)");
-  const py::array &like = gradients[0];
-  const int64_t T = like.ndim() > 2 ? like.shape(0) : 1, B = like.shape(like.ndim() - 2);
+  const int64_t T = gradients[0].ndim() > 2 ? gradients[0].shape(0) : 1, B = gradients[0].shape(gradients[0].ndim() - 2);
   const int64_t G = products.shape(0), N = products.shape(1), M = products.shape(2);
-  if (!(products.flags() & py::array::c_style) || !products.writeable()) throw py::value_error("outer wants a contiguous place");
-  if (sums && (type_of(*sums) != type || sums->ndim() != 2 || sums->shape(0) != G || sums->shape(1) != N ||
-               !(sums->flags() & py::array::c_style) || !sums->writeable()))
+  if (sums && (type_of(*sums) != type || sums->ndim() != 2 || sums->shape(0) != G || sums->shape(1) != N))
     throw py::value_error("outer wants sums of shape (G, N)");
+  if (!(products.flags() & (sums ? sums->flags() : ~0) & py::array::c_style)) throw py::value_error("outer wants contiguous places");
   const auto turned = [&](const py::array &a, int64_t units) {
-    gatecell_array placed = place(a, type, T, B, units);
-    if (back) {
-      placed.data = static_cast<char *>(placed.data) + (T - 1) * placed.step * a.itemsize();
-      placed.step = -placed.step;
-    }
-    return placed;
+    const gatecell_array p = place(a, type, T, B, units);
+    return back ? gatecell_array{static_cast<char *>(p.data) + (T - 1) * p.step * a.itemsize(), -p.step, p.row, 0} : p;
   };
   std::vector<gatecell_array> g;
   std::vector<void *> out, alone;

@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 
 from gatecell import _core
-from gatecell.tensor import engine
+from gatecell.tensor import engine, products, recurrence
 
 TYPES = (np.dtype(np.float32), np.dtype(np.float64))
 
@@ -49,22 +49,30 @@ class Memory:
         self.arrays = []
 
     def block(self, a):
-        assert a.flags.c_contiguous, "an array with gaps cannot be recorded"
-        where = a.ctypes.data, a.nbytes
-        for k, b in enumerate(self.arrays):
-            if (b.ctypes.data, b.nbytes) == where:
-                return k
-        self.arrays.append(a)
-        return len(self.arrays) - 1
+        """The number of the memory in which an array lies, and the element at which it begins there."""
+        whole = a
+        while isinstance(whole.base, np.ndarray):
+            whole = whole.base
+        assert whole.flags.c_contiguous, "memory with gaps cannot be recorded"
+        where = whole.ctypes.data, whole.nbytes
+        known = [(b.ctypes.data, b.nbytes) for b in self.arrays]
+        if where not in known:
+            self.arrays.append(whole)
+            known.append(where)
+        return known.index(where), (a.ctypes.data - where[0]) // a.itemsize
 
-    def place(self, placed):
-        if placed is None:
+    def place(self, a, in_turn=False, turned=0):
+        """gatecell_array of an array as bindings.cpp understands it, with `turned` slots in the opposite order; none: the core's own."""
+        if a is None:
             return numbers(-1, 0, 0, 0, 0)
-        a, first, step, row, slots = placed
-        return numbers(self.block(a), first, step, row, slots)
+        block, first = self.block(a)
+        step, row = ((0, 0) + tuple(s // a.itemsize for s in a.strides[:-1]))[-2:]
+        if turned:
+            first, step = first + (turned - 1) * step, -step
+        return numbers(block, first, step, row, 2 if in_turn else 0)
 
     def pointer(self, a):
-        return numbers(-1, 0) if a is None else numbers(self.block(a), 0)
+        return numbers(-1, 0) if a is None else numbers(*self.block(a))
 
     def before(self):
         return blobs([a.tobytes() for a in self.arrays])
@@ -104,22 +112,26 @@ class Recorder:
         self.add("P", blob(np.array(code, np.int32)), blob(np.array(constants, np.float64)))
         return self.keep("P", _core.Plan(code, constants))
 
-    def Layer(self, plan, sizes, weights, interpret):
-        layer = RecordedLayer(self, _core.Layer(plan, sizes, weights, interpret), weights[0][0].dtype if weights else TYPES[0])
+    def Fit(self, plan, sizes, extents):
+        return RecordedFit(_core.Fit(plan, sizes, extents), plan, sizes, extents)
+
+    def Layer(self, fit, weights, interpret):
+        layer = RecordedLayer(self, fit, _core.Layer(fit.fit, weights, interpret))
         strides = np.array([m.strides[0] // m.itemsize for m, _ in weights], np.int64)
         matrices, biases = [m.tobytes() for m, _ in weights], [b"" if b is None else b.tobytes() for _, b in weights]
         assert all(m.flags.c_contiguous for m, _ in weights)
-        numbered = numbers(self.number("P", plan), TYPES.index(layer.dtype), interpret)
-        self.add("L", numbered, blob(np.array(sizes, np.int64)), blob(strides), blobs(matrices), blobs(biases))
+        numbered = numbers(self.number("P", fit.plan), TYPES.index(weights[0][0].dtype if weights else TYPES[0]), interpret)
+        self.add("L", numbered, blob(np.array(fit.sizes, np.int64)), blob(strides), blobs(matrices), blobs(biases))
         return self.keep("L", layer)
 
-    def outer(self, T, B, gradients, N, argument, M, out, sums, threads, lengths=None, late=False):
-        memory, dtype = Memory(), argument[0].dtype
-        places = numbers(len(gradients)) + b"".join(map(memory.place, (*gradients, argument)))
-        places += b"".join(map(memory.pointer, (*out, *sums)))
-        row = out[0].strides[0] // dtype.itemsize if N > 1 else M
-        self.add("O", numbers(TYPES.index(dtype), T, B, N, M, row, threads, late), ragged(lengths), memory.before(), places)
-        _core.outer(T, B, gradients, N, argument, M, out, sums, threads, lengths, late)
+    def outer(self, gradients, gates, argument, products, sums, threads, lengths=None, back=False):
+        memory, dtype = Memory(), argument.dtype
+        T, B, (_, N, M) = gradients[0].shape[0] if gradients[0].ndim > 2 else 1, gradients[0].shape[-2], products.shape
+        late = any(a.ndim > 2 and (a.strides[0] < 0) != back for a in (argument, gradients[0]))
+        places = numbers(len(gradients)) + b"".join(memory.place(a, turned=T * back) for a in (*gradients, argument))
+        places += b"".join(memory.pointer(None if out is None else out[g]) for out in (products, sums) for g in gates)
+        self.add("O", numbers(TYPES.index(dtype), T, B, N, M, M, threads, late), ragged(lengths), memory.before(), places)
+        _core.outer(gradients, gates, argument, products, sums, threads, lengths, back)
         self.came("weight gradients", memory.after())
 
     def function(self, name, x):
@@ -161,16 +173,26 @@ class Recorder:
 
 
 @dataclass(eq=False)
+class RecordedFit:
+    fit: object
+    plan: object
+    sizes: list
+    extents: list
+
+
+@dataclass(eq=False)
 class RecordedLayer:
     recorder: Recorder
+    fit: RecordedFit
     layer: object
-    dtype: np.dtype
 
-    def run(self, T, B, arrays, extents, threads, lengths=None, late=False):
-        memory, recorder = Memory(), self.recorder
-        places = numbers(len(arrays)) + b"".join(map(memory.place, arrays))
-        recorder.add("R", numbers(recorder.number("L", self), T, B, threads, late), ragged(lengths), memory.before(), places)
-        self.layer.run(T, B, arrays, extents, threads, lengths, late)
+    def run(self, T, B, arrays, threads, lengths=None):
+        memory, recorder, given = Memory(), self.recorder, iter(arrays)
+        places = [memory.place(next(given), e[0] == _core.IN_TURN) if e else memory.place(None) for e in self.fit.extents]
+        late = any(a.ndim > 2 and a.strides[0] < 0 for a in arrays)
+        recorder.add("R", numbers(recorder.number("L", self), T, B, threads, late), ragged(lengths), memory.before(),
+                     numbers(len(places)), *places)  # fmt: skip
+        self.layer.run(T, B, arrays, threads, lengths)
         recorder.came("run", memory.after())
 
 
@@ -195,7 +217,8 @@ def recording() -> Iterator[Recorder]:
         for name, module in list(sys.modules.items()):
             if name.startswith("gatecell.tensor.") and getattr(module, "_core", None) is _core:
                 patch.setattr(module, "_core", recorder)
-        patch.setattr(engine, "kernel", functools.cache(engine.kernel.__wrapped__))  # plans of its own, which it sees made
+        for module, name in ((engine, "kernel"), (engine, "_form"), (recurrence, "_fitting"), (products, "_fit")):
+            patch.setattr(module, name, functools.cache(getattr(module, name).__wrapped__))  # plans of its own, which it sees made
         yield recorder
 
 

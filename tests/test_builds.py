@@ -49,8 +49,8 @@ def primitives(recorder, dtype):
     plan = Plan("primitives", arrays, [Pass([], [Loop("N", list(arrays), code=code)])])
     e = encode(plan, {"W": ["w"]})  # a family that nobody multiplies with: it tells the type
     x |= {op: np.zeros_like(x["a"]) for op in OPCODES}
-    layer = recorder.Layer(recorder.Plan(e.code, e.constants), [wide], [(np.ones((1, 1), dtype), None)], True)
-    layer.run(1, rows, [(x[k], 0, 0, wide, 0) for k in e.arrays], [recorder.Extent(1, wide)] * len(e.arrays), 1)
+    fit = recorder.Fit(recorder.Plan(e.code, e.constants), [wide], [(0, wide)] * len(e.arrays))
+    recorder.Layer(fit, [(np.ones((1, 1), dtype), None)], True).run(1, rows, [x[k] for k in e.arrays], 1)
 
 
 def layers(recorder):
@@ -65,7 +65,8 @@ def layers(recorder):
                 recorder.label = f"{cell.name} {dtype} T{T} B{B} I{I} H{H} {'interpreted' if interpret else ''}"
                 w, x, start = pages.draw(cell, rng, T, B, {"I": I, "H": H, "M": M}, scale=1 / np.sqrt(H + I))
                 w, start = ({k: v.astype(dtype) for k, v in d.items()} for d in (w, start))
-                layer = engine.Layer(cell, w, {"I": I, "H": H} | {cell.axis(s): v.shape[1] for s, v in start.items()}, interpret=interpret)
+                sizes = {"I": I, "H": H} | {cell.axis(s): v.shape[1] for s, v in start.items()}
+                layer = engine.Layer(engine.form(cell, sizes), w, interpret=interpret)
                 x, lengths = x.astype(dtype), rng.integers(0, T + 1, B) if T == 4 else None
                 y, last, saved = bptt.forward(layer, x, start, reverse=T == 3, training=True, lengths=lengths)
                 saved.backward(x, rng.normal(size=y.shape).astype(dtype), last)

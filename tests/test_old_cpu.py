@@ -66,7 +66,7 @@ for cell in pages.EVERY:
     drawn = pages.draw(cell, rng, 8, 7, sizes, scale=0.2)
     for dtype in (np.float32, np.float64):
         w, x, start = ({k: v.astype(dtype) for k, v in a.items()} if isinstance(a, dict) else a.astype(dtype) for a in drawn)
-        y, last, saved = bptt.forward(engine.Layer(cell, w, sizes), x, start, training=True, lengths=lengths)
+        y, last, saved = bptt.forward(engine.Layer(engine.form(cell, sizes), w), x, start, training=True, lengths=lengths)
         made |= {f"{cell.name} {y.dtype} {k}": v for k, v in ({"y": y} | saved.backward(x, y, last)).items()}
     if cell in test_integer_core.INTEGER:
         core = CoreLayer(test_integer_core.model(cell, rng, 5, 19, "w8a8").layers[0])
