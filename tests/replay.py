@@ -66,7 +66,7 @@ class Memory:
         if a is None:
             return numbers(-1, 0, 0, 0, 0)
         block, first = self.block(a)
-        step, row = ((0, 0) + tuple(s // a.itemsize for s in a.strides[:-1]))[-2:]
+        step, row = (0, 0, *(s // a.itemsize for s in a.strides[:-1]))[-2:]
         if turned:
             first, step = first + (turned - 1) * step, -step
         return numbers(block, first, step, row, 2 if in_turn else 0)

@@ -67,7 +67,7 @@ def kernel(cell: Cell) -> Kernel:
 class Fit:
     """A plan for axes of certain lengths, and how the core takes it.
 
-    names     the arrays that a run is given, in the core's order: (slots, B, units), (B, units) if it is the same at every step, or (units,)
+    names     the arrays that a run is given, in the core's order
     by_units  those whose rows have to be padded
     """
 

@@ -39,6 +39,8 @@ def total(a: Any, dim: int | Sequence[int] | None = None, keepdim: bool = False)
     """The sum over one axis, several, or all (None), term by term in the order of the indices, as cpp/src/sums.cpp adds them."""
     if not isinstance(a, np.ndarray):  # a stream's value writes down that it is summed
         return a.sum(axis=dim, keepdims=keepdim)
+    if dim is None and not keepdim and a.ndim and a.dtype in (float32, float64):
+        return _core.sum(plain(a).reshape(1, a.size, 1)).reshape(())
     axes = tuple(range(a.ndim)) if dim is None else tuple(sorted(d % a.ndim for d in ((dim,) if isinstance(dim, int) else dim)))
     if a.dtype not in (float32, float64) or not axes:
         return np.asarray(a.sum(axis=axes, keepdims=keepdim))

@@ -50,9 +50,8 @@ class Op:
         if isinstance(self.pull, Together):
             return self.pull.of(g, wanted, *arrays)
         pulls = self.pull if isinstance(self.pull, tuple) else tuple(map(self.pull, range(len(arrays)))) if self.pull is not None else ()
-        return tuple(
-            unbroadcast(pull(g, y, *arrays, **settings), a) if want else None for pull, want, a in zip(pulls, wanted, arrays, strict=True)
-        )
+        each = zip(pulls, wanted, arrays, strict=True)
+        return tuple([unbroadcast(pull(g, y, *arrays, **settings), a) if want else None for pull, want, a in each])
 
 
 @cache
@@ -72,7 +71,9 @@ def unbroadcast(g: Array, like: Array) -> Array:
 
 def _widen(g: Array, a: Array, dim: Any, keepdim: bool) -> Array:
     """The gradient of a reduction over `dim` (None: all), broadcast back over the reduced axes."""
-    return np.broadcast_to(g if keepdim or dim is None else np.expand_dims(g, dim), a.shape)
+    if dim is None:
+        return np.full(a.shape, g, g.dtype)
+    return np.broadcast_to(g if keepdim else np.expand_dims(g, dim), a.shape)
 
 
 def _count(a: Array, dim: Any) -> int:
@@ -225,7 +226,7 @@ OPS: dict[str, Op] = {
     "sum": Op(total, (lambda g, y, a, dim, keepdim: _widen(g, a, dim, keepdim),)),
     "mean": Op(
         lambda a, dim, keepdim: total(a, dim, keepdim) / np.asarray(_count(a, dim), a.dtype),
-        (lambda g, y, a, dim, keepdim: _widen(g, a, dim, keepdim) / np.asarray(_count(a, dim), a.dtype),),
+        (lambda g, y, a, dim, keepdim: _widen(np.asarray(g / np.asarray(_count(a, dim), a.dtype)), a, dim, keepdim),),
     ),
     "amax": Op(np.max, (_extreme,), "ay"),
     "amin": Op(np.min, (_extreme,), "ay"),

@@ -19,7 +19,6 @@ from .dtypes import Array
 from .recompute import Marks, States, forward_marks, forward_states
 from .tensor import Tensor, record
 
-
 Described: TypeAlias = "tuple[tuple[str, tuple[int, ...], np.dtype[Any]], ...]"
 """Names, shapes and types of arrays."""
 
