@@ -81,12 +81,13 @@ class _Cells(Module):
 
     def _check_input(self, input: Any, ranks: tuple[int, int], layout: str) -> Tensor:
         x = to_tensor(input, self.dtype)
-        if x.ndim not in ranks:
-            raise ValueError(f"input: wanted {layout}, got {x.ndim} dimensions, shape {tuple(x.shape)}")
-        if x.shape[-1] != self.input_size:
-            raise ValueError(f"input: wanted {self.input_size} features in the last dimension, got {x.shape[-1]}, shape {tuple(x.shape)}")
-        if 0 in x.shape:
-            raise ValueError(f"input: wanted no empty dimension, got shape {tuple(x.shape)}")
+        shape = x.data.shape
+        if len(shape) not in ranks:
+            raise ValueError(f"input: wanted {layout}, got {len(shape)} dimensions, shape {shape}")
+        if shape[-1] != self.input_size:
+            raise ValueError(f"input: wanted {self.input_size} features in the last dimension, got {shape[-1]}, shape {shape}")
+        if 0 in shape:
+            raise ValueError(f"input: wanted no empty dimension, got shape {shape}")
         return x
 
 

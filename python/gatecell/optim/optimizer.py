@@ -82,26 +82,24 @@ class Optimizer:
         ValueError, before anything is changed: a parameter that is read-only, or whose gradient is of another shape by now.
         """
         loss = None if closure is None else closure()
-        for tensor in (t for group in self.param_groups for t in group["params"] if t.grad is not None):
-            if tensor.grad.data.shape != tensor.data.shape or not tensor.data.flags.writeable:
+        todo = [(group, t, t.grad.data) for group in self.param_groups for t in group["params"] if t.grad is not None]
+        for _, tensor, g in todo:
+            if g.shape != tensor.data.shape or not tensor.data.flags.writeable:
                 kind = "" if tensor.data.flags.writeable else "read-only "
                 raise ValueError(
                     f"step wants parameters that can be written and gradients of their shapes, got a {kind}parameter of shape "
-                    f"{tensor.data.shape} with a gradient of shape {tensor.grad.data.shape}; nothing was changed"
+                    f"{tensor.data.shape} with a gradient of shape {g.shape}; nothing was changed"
                 )
-        for group in self.param_groups:
-            for tensor in group["params"]:
-                if tensor.grad is None:
-                    continue
-                first = tensor not in self.state
-                if first:
-                    self.state[tensor] = self.initial_state(group, tensor.data)
-                state = self.state[tensor]
-                if "step" in state:
-                    state["step"] += 1
-                for p, g, arrays, work in self._pieces(tensor.data, tensor.grad.data, state):
-                    self.update(group, p, self._descent(group, p, g, work[0]), arrays, work[1], first)
-                tensor.changed()
+        for group, tensor, gradient in todo:
+            state = self.state.get(tensor)
+            first = state is None
+            if state is None:
+                state = self.state[tensor] = self.initial_state(group, tensor.data)
+            if "step" in state:
+                state["step"] += 1
+            for p, g, arrays, work in self._pieces(tensor.data, gradient, state):
+                self.update(group, p, self._descent(group, p, g, work[0]), arrays, work[1], first)
+            tensor.changed()
         return loss
 
     def initial_state(self, group: Group, p: Array) -> State:
@@ -114,13 +112,12 @@ class Optimizer:
 
     def _pieces(self, p: Array, g: Array, state: State) -> Iterator[tuple[Array, Array, State, Array]]:
         """(p, g, state, work (2, *p.shape)) over contiguous pieces of at most PIECE elements; whole where memory is not contiguous."""
-        contiguous = p.flags.c_contiguous and g.flags.c_contiguous
-        if p.size > PIECE and not contiguous:
+        if p.size > PIECE and not (p.flags.c_contiguous and g.flags.c_contiguous):
             yield p, g, state, np.empty((2, *p.shape), p.dtype)
             return
-        if p.dtype not in self._work:
-            self._work[p.dtype] = np.empty((2, PIECE), p.dtype)
-        work = self._work[p.dtype]
+        work = self._work.get(p.dtype)
+        if work is None:
+            work = self._work[p.dtype] = np.empty((2, PIECE), p.dtype)
         if p.size <= PIECE:
             yield p, g, state, work[:, : p.size].reshape(2, *p.shape)
             return
