@@ -251,6 +251,38 @@ def test_the_core_refuses_too_few_sizes_weights_and_arrays():
         _core.Layer(form.infer.core, w, False).run(1, 1, [], 1)
 
 
+OUTER = {"gradient": (3, 2, 16), "gate": 1, "argument": (3, 2, 4), "products": (2, 5, 4), "sums": (2, 5)}
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong", "says"),
+    [
+        ("gradient", (3, 2, 5), "too small"), ("gradient", (16,), "gradients"), ("gate", 2, "a gate"), ("gate", -1, "a gate"),
+        ("argument", (2, 2, 4), "too small"), ("argument", (3, 1, 4), "too small"), ("argument", (3, 2, 3), "too small"),
+        ("argument", (1, 3, 2, 4), "wants an array"), ("products", (5, 4), "a place"), ("sums", (2, 4), "sums of shape"),
+    ],
+)  # fmt: skip
+def test_the_core_refuses_sums_of_what_does_not_fit(name, wrong, says):
+    def outer(of):
+        made = {k: v if k == "gate" else np.ones(v, np.float32) for k, v in of.items()}
+        _core.outer([made["gradient"]], [made["gate"]], made["argument"], made["products"], made["sums"], 1)
+        return made
+
+    made = outer(OUTER)
+    assert (made["products"][1] == 7).all() and (made["sums"][1] == 7).all() and (made["products"][0] == 1).all()
+    with pytest.raises(ValueError, match=says):
+        outer(OUTER | {name: wrong})
+
+
+def test_the_core_refuses_sums_into_what_is_not_its_to_write():
+    g, x, out = (np.ones(OUTER[k], np.float32) for k in ("gradient", "argument", "products"))
+    with pytest.raises(ValueError, match="contiguous places"):
+        _core.outer([g], [0], x, out.swapaxes(0, 1).copy().swapaxes(0, 1), None, 1)
+    out.flags.writeable = False
+    with pytest.raises(ValueError, match="not writeable"):
+        _core.outer([g], [0], x, out, None, 1)
+
+
 @pytest.mark.parametrize(("value", "error"), [(0, ValueError), (-1, ValueError), (1.5, TypeError), ("2", TypeError), (True, TypeError)])
 def test_set_num_threads_checks(value, error):
     before = gatecell.get_num_threads()

@@ -9,7 +9,7 @@ Letters: A, B axes of rows, K what a sum runs over, N units of the result, I and
 from __future__ import annotations
 
 import math
-from functools import cache
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -64,7 +64,7 @@ class Product:
         return y if y.ndim == len(shape) == 2 else y.reshape(*lead, self.n)
 
 
-@cache
+@lru_cache(maxsize=256)
 def _fit(transposed: bool, k: int, n: int) -> _core.Fit:
     """Both plans have two axes, K and N, and two arrays, what is read and what is written, in this order."""
     plan = engine.kernel(linear).dx if transposed else engine.kernel(linear).infer
