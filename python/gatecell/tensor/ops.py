@@ -71,9 +71,7 @@ def unbroadcast(g: Array, like: Array) -> Array:
 
 def _widen(g: Array, a: Array, dim: Any, keepdim: bool) -> Array:
     """The gradient of a reduction over `dim` (None: all), broadcast back over the reduced axes."""
-    if dim is None:
-        return np.full(a.shape, g, g.dtype)
-    return np.broadcast_to(g if keepdim else np.expand_dims(g, dim), a.shape)
+    return np.broadcast_to(g if keepdim or dim is None else np.expand_dims(g, dim), a.shape)
 
 
 def _count(a: Array, dim: Any) -> int:
