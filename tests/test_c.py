@@ -28,7 +28,7 @@ from gatecell.deploy.integer import Runner
 from gatecell.deploy.quantize import quantize
 from gatecell.deploy.quantizer import quantize_model
 from gatecell.emit.c import Golden, float_c, integer_c
-from test_integer import Net, mgu, projected, seeded, series, with_rails  # noqa: F401 (seeded: for every test here too)
+from test_integer import Net, mgu, projected, series, with_rails
 
 TARGETS = ["generic", "cortex-m4"]
 

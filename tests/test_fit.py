@@ -33,8 +33,8 @@ class Net(nn.Module):
 
 
 class Last(Net):
-    def forward(self, x: Any) -> Any:  # type: ignore[override]
-        return super().forward(x)[0][-1]
+    def forward(self, x: Any, state: Any = None) -> Any:
+        return super().forward(x, state)[0][-1]
 
 
 def weights(model: nn.Module) -> dict[str, np.ndarray]:

@@ -33,12 +33,6 @@ SCHEMES = ["w8a8", "w8a16"]
 SIZES = [(3, 5), (1, 1), (13, 50)]
 
 
-@pytest.fixture(autouse=True)
-def seeded():
-    """Nets have the same weights in every run."""
-    gatecell.manual_seed(0)
-
-
 class First(nn.Module):
     """Of a recurrent layer's results the output."""
 

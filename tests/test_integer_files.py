@@ -15,7 +15,7 @@ from gatecell.algebra.integer import INT32, Instr, IntegerProgram, Loop, Vector,
 from gatecell.algebra.model import check
 from gatecell.deploy.quantize import quantize
 from gatecell.deploy.quantized import QuantizedModel
-from test_integer import Net, seeded, series  # noqa: F401 (seeded: for every test here too)
+from test_integer import Net, series
 
 
 def test_arrays_there_and_back(rng):
