@@ -42,9 +42,6 @@ thrice."""
 TORCH_RATIO = 1.5
 """A float32 layer's distance from the float64 run, in torch's own distance from it: ours may round elsewhere, but not worse in kind."""
 
-TORCH_FLOOR = 1.2e-7
-"""A layer of one unit has too few numbers for a ratio: torch's may be exact by luck. One step of float32, 2^-23 of the largest value."""
-
 TORCH_FORWARD = 3e-6
 """Outputs and states against torch in float64, relative: float32 over up to 20 steps and three layers."""
 

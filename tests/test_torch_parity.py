@@ -69,9 +69,9 @@ def torchs_of(dtype):
 
 
 def distances(values, exact):
-    """(largest, root mean square) distance of arrays from exact ones, relative to the largest exact value."""
+    """(largest, root mean square) distance of arrays from exact ones, relative to the largest of these if any is not 0."""
     errors = np.concatenate([(v.astype(np.float64) - e).ravel() for v, e in zip(values, exact, strict=True)])
-    scale = max(np.abs(e).max() for e in exact)
+    scale = max(np.abs(e).max() for e in exact) or 1
     return np.abs(errors).max() / scale, np.sqrt(np.mean(errors**2)) / scale
 
 
@@ -88,6 +88,14 @@ def problem(cell, input_size, hidden_size, layers, bidirectional, batch_first, r
 
 @pytest.mark.parametrize(("cell", "layers", "bidirectional", "size", "bias"), CASES.values(), ids=CASES)
 def test_outputs_states_and_gradients(cell, layers, bidirectional, size, bias, rng):
+    """A net of one unit has too few numbers for a ratio of its own, torch's may be exact by luck: 32 of them share one."""
+    nets = [distances_of_a_net(cell, layers, bidirectional, size, bias, rng) for _ in range(32 if size[1] == 1 else 1)]
+    mine, torchs = np.sqrt(np.mean(np.square(nets), axis=0))
+    assert mine <= budgets.TORCH_RATIO * torchs
+
+
+def distances_of_a_net(cell, layers, bidirectional, size, bias, rng):
+    """Our and torch's root mean square distances from exact outputs and states, when the largest distance and the gradients are right."""
     batch_first = bool(rng.integers(2))
     ours, theirs, exact = make(cell, *size, rng, num_layers=layers, bidirectional=bidirectional, bias=bias, batch_first=batch_first)
     given = problem(cell, *size, layers, bidirectional, batch_first, rng)
@@ -99,13 +107,13 @@ def test_outputs_states_and_gradients(cell, layers, bidirectional, size, bias, r
     assert [m.shape for m in mine] == [w.shape for w in want]
     largest, typical = distances(mine, want)
     assert largest <= budgets.TORCH_FORWARD
-    assert typical <= max(budgets.TORCH_RATIO * distances(torchs, want)[1], budgets.TORCH_FLOOR if size[1] == 1 else 0)
     assert my_grads.keys() == want_grads.keys()
     # Relative to the array's largest; with one unit a gradient can be a single sum that cancels to nothing: then to the largest of all.
     largest = max(np.abs(g).max() for g in want_grads.values()) if size[1] == 1 else 0
     for name, g in want_grads.items():
         assert my_grads[name].dtype == np.float32
         assert np.abs(my_grads[name] - g).max() <= budgets.TORCH_GRADIENT * max(np.abs(g).max(), largest), name
+    return typical, distances(torchs, want)[1]
 
 
 @pytest.mark.parametrize("bidirectional", [False, True])
