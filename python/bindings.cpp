@@ -64,8 +64,8 @@ template <class Owner> py::capsule lend(const void *pointer, const char *type, O
   return py::reinterpret_steal<py::capsule>(capsule);
 }
 
-constexpr gatecell_functions FUNCTIONS{GATECELL_FUNCTIONS_VERSION, gatecell_layer_run, gatecell_integer_run, gatecell_quantize,
-                                       gatecell_dequantize,        gatecell_function,  gatecell_sum,         gatecell_message};
+constexpr gatecell_functions FUNCTIONS{GATECELL_FUNCTIONS_VERSION, gatecell_stepper_run, gatecell_integer_run, gatecell_quantize,
+                                       gatecell_dequantize,        gatecell_function,    gatecell_sum,         gatecell_message};
 
 struct Plan {
   std::unique_ptr<gatecell_plan, decltype(&gatecell_plan_free)> plan{nullptr, gatecell_plan_free};
@@ -387,12 +387,12 @@ PYBIND11_MODULE(_core, m) {
       .def(py::init<std::shared_ptr<Fit>, const std::vector<std::pair<py::array, std::optional<py::array>>> &, bool>(), py::arg("fit"),
            py::arg("weights"), py::arg("interpret"))
       .def("run", &Layer::run, py::arg("T"), py::arg("B"), py::arg("arrays"), py::arg("threads"), py::arg("lengths") = py::none())
-      // For runs without Python: the layer as gatecell_layer, and a checked table as an array of gatecell_array.
-      .def_property_readonly("lent",
-                             [](const py::object &self) { return lend(self.cast<const Layer &>().layer.get(), "gatecell_layer", self); })
-      .def("table", [](const Layer &layer, int64_t T, int64_t B, const std::vector<py::array> &arrays) {
-        std::vector<gatecell_array> placed = layer.table(T, B, arrays);
-        const gatecell_array *first = placed.data();
-        return lend(first, "gatecell_array", std::make_pair(std::move(placed), arrays));
+      // For steps without Python: a gatecell_stepper, which keeps the layer and the arrays.
+      .def("stepper", [](const py::object &self, int64_t B, const std::vector<py::array> &even, const std::vector<py::array> &odd) {
+        const auto &layer = self.cast<const Layer &>();
+        gatecell_stepper *made = nullptr;
+        check(gatecell_stepper_new(layer.layer.get(), B, layer.table(1, B, even).data(), layer.table(1, B, odd).data(), &made));
+        std::shared_ptr<gatecell_stepper> stepper(made, gatecell_stepper_free);
+        return lend(made, "gatecell_stepper", std::make_tuple(self, even, odd, std::move(stepper)));
       });
 }

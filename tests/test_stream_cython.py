@@ -98,7 +98,7 @@ for name in ("whole", "integers"):
     stream = gatecell.Stream(MODELS[name])
     stepping.one(stream, x[0, 0], y)
     state, stream.threads = stream.state, 0
-    refused(ValueError, "run wants", stepping.one, stream, x[0, 0], y)
+    refused(ValueError, "threads >= 1", stepping.one, stream, x[0, 0], y)
     assert stream.state == state
 stream.threads = 1
 refused(ValueError, "numbers wanted, got NaN at (0, 1)", stepping.one, stream, np.array([1, np.nan, 2], np.float32), y)

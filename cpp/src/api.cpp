@@ -3,6 +3,7 @@
 #include <atomic>
 #include <cstdlib>
 #include <functional>
+#include <memory>
 #include <new>
 #include <numeric>
 #include <string>
@@ -50,6 +51,17 @@ int64_t size_of(gatecell_type type) { return type == GATECELL_FLOAT32 ? 4 : 8; }
 bool good(const int64_t *lengths, int64_t T, int64_t B) {
   return !lengths || std::all_of(lengths, lengths + B, [T](int64_t n) { return 0 <= n && n <= T; });
 }
+// How many shares a run over so many steps of rows has.
+int32_t shares_of(const gatecell_layer &layer, int32_t threads, int64_t B, double steps) {
+  return shares_for(threads, (B + RUN_ROWS - 1) / RUN_ROWS, layer.work * steps);
+}
+// Whether every array of a run that is not the core's own is there.
+bool complete(const gatecell_layer &layer, const gatecell_array *arrays) {
+  return std::all_of(layer.plan->arrays.begin(), layer.plan->arrays.end(), [&](const ArrayInfo &a) {
+    const bool own = a.kind == Kind::buffer || a.kind == Kind::row;
+    return arrays++->data || own;
+  });
+}
 bool is_type(gatecell_type type) { return type == GATECELL_FLOAT32 || type == GATECELL_FLOAT64; }
 
 }  // namespace
@@ -69,26 +81,26 @@ int64_t scratch_bytes(const gatecell_layer &layer, int64_t steps, int64_t rows) 
   const auto piece = [](int64_t bytes) { return (bytes + 63) / 64 * 64; };
   const int64_t size = size_of(layer.type), pointer = sizeof(void *);
   const auto arrays = static_cast<int64_t>(layer.plan->arrays.size());
-  int64_t own = piece(arrays * pointer) + arrays * piece(rows * pointer), tile = 0, loops = 0;
-  for (const auto &pass : layer.loops) loops += static_cast<int64_t>(pass.size());
-  own += piece(loops * 2 * pointer);
+  int64_t own = piece(RUNNER_BYTES) + piece(arrays * pointer) + arrays * piece(rows * pointer), tile = 0, loops = 0;
   for (const ArrayInfo &a : layer.plan->arrays) {
     if (a.kind == Kind::buffer) own += piece(rows * up(layer.sizes[static_cast<size_t>(a.axis)]) * size);
     if (a.kind == Kind::row) own += piece(rows * size);
   }
   for (size_t s = 0; s < layer.loops.size(); s++)
-    for (size_t l = 0; l < layer.loops[s].size(); l++) {
+    for (size_t l = 0; l < layer.loops[s].size(); l++, loops++) {
       const Loop &loop = layer.plan->passes[s].loops[l];
       const PackedLoop &packed = layer.loops[s][l];
       if (goes_ahead(packed, steps, rows))
         own += piece(ROWS_AHEAD * loop.accumulators * packed.vectors * 16 * size) + piece(packed.given * ROWS_AHEAD * pointer);
-      const int64_t width = std::max(FEW_PANELS * packed.panel, TILE_VECTORS) * 16, table = piece(TILE_ROWS * pointer);
-      const auto tiles = static_cast<int64_t>(loop.arrays.size()) + loop.accumulators + loop.temporaries;
-      const int64_t columns = static_cast<int64_t>(loop.terms.size()) * width / 4;  // vectors of four units at least, two in float64
-      tile = std::max(tile, tiles * (table + TILE_ROWS * width * size) +
-                                static_cast<int64_t>(loop.scalars.size()) * (table + width * size) + piece(columns * 2 * 32));
+      const auto tables = static_cast<int64_t>(loop.arrays.size()) + loop.accumulators + loop.temporaries;
+      const auto scalars = static_cast<int64_t>(loop.scalars.size());
+      const int64_t width = std::max(FEW_PANELS * packed.panel, TILE_VECTORS) * 16;
+      const int64_t columns = static_cast<int64_t>(loop.terms.size()) * width / 2;  // vectors of two units at least
+      own += (tables + scalars) * piece(TILE_ROWS * pointer) + scalars * piece(width * size) + piece((tables + scalars) * REGISTER_BYTES) +
+             piece(columns * COLUMN_BYTES);
+      tile = std::max(tile, piece(tile_elements(loop, packed) * size));
     }
-  return own + tile;
+  return own + piece(loops * FRAME_BYTES) + tile;
 }
 
 int64_t outer_bytes(const Outer &job, gatecell_type type) {
@@ -97,6 +109,15 @@ int64_t outer_bytes(const Outer &job, gatecell_type type) {
 }
 
 }  // namespace gatecell
+
+struct gatecell_stepper {
+  gatecell_stepper(const gatecell_layer *of, int64_t B) : layer(of), rows(B) {}
+  const gatecell_layer *layer;
+  int64_t rows;
+  std::vector<gatecell_array> arrays[2];
+  gatecell::Scratch scratch[2];
+  void *laid_out[2] = {};
+};
 
 using namespace gatecell;
 
@@ -115,22 +136,13 @@ gatecell_status gatecell_layer_run_lengths(const gatecell_layer *layer, int64_t 
                                            const int64_t *lengths, int32_t late, int32_t threads) try {
   if (!layer || !arrays || T < 0 || B < 0 || threads < 1)
     return fail(GATECELL_BAD_ARGUMENT, "a run wants a layer, its arrays, T, B >= 0 and threads >= 1");
-  for (size_t a = 0; a < layer->plan->arrays.size(); a++) {
-    const Kind kind = layer->plan->arrays[a].kind;
-    if (kind != Kind::buffer && kind != Kind::row && !arrays[a].data)
-      return fail(GATECELL_BAD_ARGUMENT, "a run wants every array of its plan, got a null pointer");
-  }
+  if (!complete(*layer, arrays)) return fail(GATECELL_BAD_ARGUMENT, "a run wants every array of its plan, got a null pointer");
   if (!good(lengths, T, B)) return fail(GATECELL_BAD_ARGUMENT, "a run wants lengths of 0 to T");
   const Kernels *k = kernels();
   if (!k) return GATECELL_NO_CPU;
   if (T == 0 || B == 0) return GATECELL_OK;
-  double work = 0;  // multiply-adds
-  for (const auto &pass : layer->loops)
-    for (const PackedLoop &l : pass)
-      for (const Group &g : l.groups)
-        work += static_cast<double>(g.depth * static_cast<int64_t>(g.columns.size()) * l.vectors * GATECELL_PAD);
   const double steps = lengths ? std::accumulate(lengths, lengths + B, 0.0) : static_cast<double>(T) * static_cast<double>(B);
-  const int32_t shares = shares_for(threads, (B + RUN_ROWS - 1) / RUN_ROWS, work * steps);
+  const int32_t shares = shares_of(*layer, threads, B, steps);
   std::vector<int64_t> order;  // share by share, in each the longest first; the longest go to the shares in turn
   if (lengths) {
     std::vector<int64_t> sorted(static_cast<size_t>(B));
@@ -149,12 +161,47 @@ gatecell_status gatecell_layer_run_lengths(const gatecell_layer *layer, int64_t 
       starved = true;
       return;
     }
-    k->run[layer->type]({layer, arrays, T, rows, first, lengths ? order.data() + first : nullptr, lengths, late != 0, memory});
+    k->run[layer->type](k->lay_out[layer->type](
+        {layer, arrays, T, rows, first, lengths ? order.data() + first : nullptr, lengths, late != 0, false, memory}));
   };
   share_out(shares, std::ref(share_of));  // by reference: a std::function of its own would allocate
   return starved ? fail(GATECELL_NO_MEMORY, "no memory for a run's scratch") : GATECELL_OK;
 } catch (const std::bad_alloc &) {
   return fail(GATECELL_NO_MEMORY, "no memory for a run");
+}
+
+gatecell_status gatecell_stepper_new(const gatecell_layer *layer, int64_t B, const gatecell_array *even, const gatecell_array *odd,
+                                     gatecell_stepper **out) try {
+  if (!layer || B < 1 || !even || !odd || !out) return fail(GATECELL_BAD_ARGUMENT, "a stepper wants a layer, its arrays and B >= 1");
+  if (!complete(*layer, even) || !complete(*layer, odd))
+    return fail(GATECELL_BAD_ARGUMENT, "a stepper wants every array of its plan, got a null pointer");
+  const Kernels *k = kernels();
+  if (!k) return GATECELL_NO_CPU;
+  auto stepper = std::make_unique<gatecell_stepper>(layer, B);
+  const auto count = static_cast<ptrdiff_t>(layer->plan->arrays.size());
+  for (const bool turn : {false, true}) {
+    const gatecell_array *arrays = turn ? odd : even;
+    stepper->arrays[turn].assign(arrays, arrays + count);
+    void *memory = stepper->scratch[turn].get(scratch_bytes(*layer, 1, B));
+    if (!memory) return fail(GATECELL_NO_MEMORY, "no memory for a stepper");
+    stepper->laid_out[turn] =
+        k->lay_out[layer->type]({layer, stepper->arrays[turn].data(), 1, B, 0, nullptr, nullptr, false, turn, memory});
+  }
+  *out = stepper.release();
+  return GATECELL_OK;
+} catch (const std::bad_alloc &) {
+  return fail(GATECELL_NO_MEMORY, "no memory for a stepper");
+}
+
+void gatecell_stepper_free(gatecell_stepper *stepper) { delete stepper; }
+
+gatecell_status gatecell_stepper_run(gatecell_stepper *stepper, int32_t turn, int32_t threads) {
+  if (!stepper || threads < 1) return fail(GATECELL_BAD_ARGUMENT, "a step wants a stepper and threads >= 1");
+  const gatecell_layer *layer = stepper->layer;
+  if (shares_of(*layer, threads, stepper->rows, static_cast<double>(stepper->rows)) > 1)
+    return gatecell_layer_run(layer, 1, stepper->rows, stepper->arrays[turn & 1].data(), threads);
+  kernels()->run[layer->type](stepper->laid_out[turn & 1]);
+  return GATECELL_OK;
 }
 
 gatecell_status gatecell_outer(gatecell_type type, int64_t T, int64_t B, int64_t gates, const gatecell_array *gradient, int64_t N,

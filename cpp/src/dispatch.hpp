@@ -16,6 +16,7 @@ struct Run {
   const int64_t *order;        // or these, the longest first; null where all are as long as the run
   const int64_t *length;       // of each row of the batch, null with `order`
   bool late;                   // arrays run backwards: a row that is shorter begins later
+  bool back;                   // whether the first step takes the units from the last to the first
   void *scratch;               // scratch_bytes(layer, steps, rows), 64-byte aligned
 };
 
@@ -63,7 +64,8 @@ struct Integers {
 
 struct Kernels {
   const char *name;
-  void (*run[2])(const Run &);  // by gatecell_type
+  void *(*lay_out[2])(const Run &);  // by gatecell_type: in the job's scratch, for `run` as often as wanted
+  void (*run[2])(void *laid_out);
   void (*outer[2])(const Outer &);
   void (*transpose[2])(const void *from, int64_t from_row, void *to, int64_t to_row, int64_t rows, int64_t columns);
   void (*function[2])(int32_t op, int64_t n, const void *x, void *y);
@@ -71,6 +73,8 @@ struct Kernels {
   double (*peak)();
 };
 
+// What a run that is laid out consists of, at most.
+constexpr int64_t RUNNER_BYTES = 256, FRAME_BYTES = 192, REGISTER_BYTES = 16, COLUMN_BYTES = 32;
 int64_t scratch_bytes(const gatecell_layer &layer, int64_t steps, int64_t rows);
 int64_t outer_bytes(const Outer &job, gatecell_type type);
 void *thread_scratch(int64_t bytes);  // this thread's, 64-byte aligned; null: no memory
@@ -98,6 +102,11 @@ constexpr int panel_width(int widest_group) { return widest_group > 2 ? 1 : wide
 // A few rows take two panels at once, since their sums need more independent chains than rows give.  What they are given over
 // time is multiplied for so many rows ahead: a step then reads the other weights alone.
 constexpr int64_t FEW_ROWS = 3, FEW_PANELS = 2, ROWS_AHEAD = 12, DEPTH_AHEAD = 8;
+// Numbers of the tiles of a loop: accumulators, temporaries, arrays of one value a row.
+constexpr int64_t tile_elements(const Loop &loop, const PackedLoop &packed) {
+  const int64_t width = FEW_PANELS * packed.panel > TILE_VECTORS ? FEW_PANELS * packed.panel : TILE_VECTORS;
+  return (static_cast<int64_t>(loop.arrays.size()) + loop.accumulators + loop.temporaries) * TILE_ROWS * width * 16;
+}
 // Whether a run of so many rows multiplies ahead.
 constexpr bool goes_ahead(const PackedLoop &loop, int64_t steps, int64_t rows) {
   return loop.given > 0 && rows > 0 && rows <= FEW_ROWS && steps > 1;

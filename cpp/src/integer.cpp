@@ -273,7 +273,7 @@ int32_t gatecell_integer_sizes(const gatecell_integer *step, int64_t *inputs, in
 gatecell_status gatecell_integer_run(const gatecell_integer *step, int64_t T, int64_t B, const int16_t *x, int16_t *const *states,
                                      int16_t *y, int32_t threads) try {
   if (!step || T < 0 || B < 0 || !x || !states || !y || threads < 1)
-    return fail(GATECELL_BAD_ARGUMENT, "an integer run wants a step, x, states, y and T, B >= 0");
+    return fail(GATECELL_BAD_ARGUMENT, "an integer run wants a step, x, states, y, T, B >= 0 and threads >= 1");
   const Kernels *k = kernels();
   if (!k) return GATECELL_NO_CPU;
   if (T == 0 || B == 0) return GATECELL_OK;

@@ -16,6 +16,7 @@
 #include <arm_neon.h>
 #endif
 #include <chrono>
+#include <new>
 
 #include "dispatch.hpp"
 #include "integer.hpp"
@@ -90,6 +91,7 @@ double peak() {
 
 #if defined(KERNELS)
 const Kernels KERNELS = {ISA_NAME,
+                         {lay_out<float>, lay_out<double>},
                          {run<float>, run<double>},
                          {outer<float>, outer<double>},
                          {transpose<float>, transpose<double>},

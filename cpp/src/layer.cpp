@@ -142,10 +142,12 @@ gatecell_status gatecell_layer_new(const gatecell_plan *plan, gatecell_type type
       p.groups = groups_of(*plan, loop, layer->sizes);
       p.panel = panel_of(p.groups);
       p.given = given_of(*plan, p.groups);
+      const int64_t before = total;
       for (Group &g : p.groups) {
         g.weights = total;
         total += g.depth * static_cast<int64_t>(g.columns.size()) * p.vectors * PAD;
       }
+      layer->work += static_cast<double>(total - before);
       p.bias = total;
       total += loop.accumulators * p.vectors * PAD;
     }

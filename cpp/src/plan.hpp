@@ -87,6 +87,7 @@ struct gatecell_layer {
   bool interpret = false;
   std::vector<int64_t> sizes;
   std::vector<std::vector<gatecell::PackedLoop>> loops;  // [pass][loop]
+  double work = 0;                                       // multiply-adds of a row's step
   void *packed = nullptr;                                // 64-byte aligned; float or double
   ~gatecell_layer();
 };

@@ -11,13 +11,14 @@
 template <class R> const CompiledStep *compiled(int32_t) { return nullptr; }
 template <> const CompiledStep *compiled<float>(int32_t step) { return step < 0 ? nullptr : STEPS + step; }
 
+// Laid out in its scratch, where it lies itself, and then run as often as is wanted: nothing that a step needs is made anew in the next.
 template <class R> class Runner {
  public:
   explicit Runner(const Run &job) : job_(job), layer_(*job.layer), plan_(*layer_.plan), weights_(static_cast<const R *>(layer_.packed)) {
     free_ = static_cast<char *>(job.scratch);
-    const size_t arrays = plan_.arrays.size();
-    row_ = take<R **>(static_cast<int64_t>(arrays));
-    for (size_t a = 0; a < arrays; a++) {
+    take<Runner>(1);
+    row_ = take<R **>(static_cast<int64_t>(plan_.arrays.size()));
+    for (size_t a = 0; a < plan_.arrays.size(); a++) {
       row_[a] = take<R *>(job.rows);
       const ArrayInfo &info = plan_.arrays[a];
       const int64_t units = (layer_.sizes[static_cast<size_t>(info.axis)] + 15) / 16 * 16;
@@ -25,17 +26,17 @@ template <class R> class Runner {
       if (info.kind == Kind::row) rows_of(row_[a], job.rows, take<R>(job.rows), 1);
       if (info.kind >= Kind::unit) rows_of(row_[a], job.rows, static_cast<R *>(job.arrays[a].data), 0);
     }
-    size_t loops = 0;
-    for (const auto &pass : layer_.loops) loops += pass.size();
-    ahead_ = take<Ahead>(static_cast<int64_t>(loops));
-    for (size_t s = 0, n = 0; s < plan_.passes.size(); s++)
-      for (size_t l = 0; l < plan_.passes[s].loops.size(); l++) {
-        const PackedLoop &packed = layer_.loops[s][l];
-        const bool goes = !job.order && goes_ahead(packed, job.steps, job.rows);
-        const int64_t sums = plan_.passes[s].loops[l].accumulators * packed.vectors * 16;
-        ahead_[n++] = goes ? Ahead{take<R>(ROWS_AHEAD * sums), take<R *>(packed.given * ROWS_AHEAD)} : Ahead{};
-      }
-    tile_ = free_;
+    int64_t loops = 0, tile = 0;
+    for (size_t s = 0; s < plan_.passes.size(); s++)
+      for (size_t l = 0; l < plan_.passes[s].loops.size(); l++, loops++)
+        tile = greatest(tile, tile_elements(plan_.passes[s].loops[l], layer_.loops[s][l]));
+    R *const shared = take<R>(tile);
+    static_assert(sizeof(Runner) <= RUNNER_BYTES && sizeof(Frame) <= FRAME_BYTES);
+    static_assert(sizeof(Register<R>) <= REGISTER_BYTES && sizeof(Column<R>) <= COLUMN_BYTES);
+    frame_ = take<Frame>(loops);
+    Frame *f = frame_;
+    for (size_t s = 0; s < plan_.passes.size(); s++)
+      for (size_t l = 0; l < plan_.passes[s].loops.size(); l++) lay_out(*f++, plan_.passes[s].loops[l], layer_.loops[s][l], shared);
   }
 
   void operator()() {
@@ -46,23 +47,32 @@ template <class R> class Runner {
         while (active > 0 && length(active - 1) <= t) active--;
         while (active < job_.rows && length(active) > t) active++;
       }
-      place(t, active);
-      int64_t n = 0;
-      for (size_t s = 0; s < plan_.passes.size(); s++) {
-        for (const Reduction &r : plan_.passes[s].reductions) {
+      if (placed_ != t || job_.order) place(t, active);
+      Frame *f = frame_;
+      for (const Pass &pass : plan_.passes) {
+        for (const Reduction &r : pass.reductions) {
           const int64_t n = layer_.sizes[static_cast<size_t>(plan_.arrays[static_cast<size_t>(r.source)].axis)];
           for (int64_t m = 0; m < active; m++) *rows(r.result)[m] = reduce<R>(r.op, rows(r.source)[m], n);
         }
-        const auto &loops = plan_.passes[s].loops;
-        for (size_t l = 0; l < loops.size(); l++) loop(loops[l], layer_.loops[s][l], ahead_[n++], k, active);
+        for (size_t l = 0; l < pass.loops.size(); l++) loop(*f++, k, active);
       }
     }
   }
 
  private:
-  struct Ahead {  // what a loop's given sources add to its sums, computed ahead; null: it is not
-    R *sums;      // [row][accumulator][padded units], biases included
-    R **row;      // [given segment][row]
+  struct Frame {  // what is the same for all tiles of a loop
+    const Loop *loop;
+    const PackedLoop *packed;
+    const CompiledStep *step;
+    int64_t panel, width, most;  // vectors of a tile, of a tile of few rows; rows of a tile
+    bool fits;                   // whether sums may stay in registers
+    Register<R> *reg;            // arrays where the tile is, then the loop's own
+    Column<R> *columns;
+    int64_t row_arrays;                  // how many arrays have one value a row: they become tiles of equal units
+    int64_t active, blocks, each, rest;  // so many rows are blocks of `each`, and the first `rest` of one more
+    int64_t wide, tiles;                 // and units tiles of `wide` vectors
+    R *ahead;       // what given sources add to the sums, biases included, [row][accumulator][padded units]; null: not computed ahead
+    R **ahead_row;  // [given segment][row]
   };
 
   template <class P> P *take(int64_t n) {
@@ -74,6 +84,7 @@ template <class R> class Runner {
     for (int64_t m = 0; m < n; m++) to[m] = at + m * row;
   }
   R *const *rows(int32_t array) const { return row_[array]; }
+  bool is_row(int32_t array) const { return plan_.arrays[static_cast<size_t>(array)].kind == Kind::row; }
   int64_t sample(int64_t m) const { return job_.order ? job_.order[m] : job_.first + m; }
   int64_t length(int64_t m) const { return job_.length[sample(m)]; }
   int64_t time(int64_t k) const { return plan_.descending ? job_.steps - 1 - k : k; }
@@ -84,8 +95,52 @@ template <class R> class Runner {
     return static_cast<R *>(v.data) + (v.slots ? s % v.slots : s) * v.step;
   }
 
+  void lay_out(Frame &f, const Loop &loop, const PackedLoop &packed, R *shared) {
+    f.loop = &loop;
+    f.packed = &packed;
+    f.active = -1;
+    f.step = layer_.interpret ? nullptr : compiled<R>(loop.step);
+    f.fits = f.step && f.step->fits(packed);
+    f.panel = f.step || packed.panel >= TILE_VECTORS ? packed.panel : TILE_VECTORS;
+    f.width = f.fits && f.step->most() ? FEW_PANELS * f.panel : f.panel;
+    int64_t vectors = 1;
+    for (const Group &g : packed.groups)
+      vectors = greatest(vectors, static_cast<int64_t>(g.columns.size()) * packed.panel * 16 / Of<R>::lanes);
+    f.most = packed.groups.empty() ? TILE_ROWS : tile_rows(vectors);
+    if (f.fits && f.step->most()) f.most = f.step->most();
+
+    // Accumulators, temporaries (a compiled step has its own) and values of rows are tiles; constants one row.
+    const int64_t row = f.width * 16;
+    const auto tile = [&] {
+      R **table = take<R *>(TILE_ROWS);
+      rows_of(table, TILE_ROWS, shared, row);
+      shared += TILE_ROWS * row;
+      return Register<R>{table, 0};
+    };
+    const auto count = static_cast<int64_t>(loop.arrays.size() + loop.scalars.size()) + loop.accumulators + loop.temporaries;
+    Register<R> *reg = f.reg = take<Register<R>>(count);
+    f.row_arrays = 0;
+    for (const int32_t a : loop.arrays) {
+      f.row_arrays += is_row(a);
+      *reg++ = is_row(a) ? tile() : Register<R>{};
+    }
+    for (int32_t k = 0; k < loop.accumulators; k++) *reg++ = tile();
+    for (int32_t k = 0; k < loop.temporaries; k++) *reg++ = f.step ? Register<R>{} : tile();
+    for (const Scalar &s : loop.scalars) {
+      R **table = take<R *>(TILE_ROWS), *at = take<R>(row);
+      rows_of(table, TILE_ROWS, at, 0);
+      fill(at, at + row, s.array < 0 ? static_cast<R>(s.value) : *static_cast<const R *>(job_.arrays[s.array].data));
+      *reg++ = {table, 0};
+    }
+    f.columns = take<Column<R>>(static_cast<int64_t>(loop.terms.size()) * row / Of<R>::lanes);
+    const bool goes = !job_.order && goes_ahead(packed, job_.steps, job_.rows);
+    f.ahead = goes ? take<R>(ROWS_AHEAD * loop.accumulators * packed.vectors * 16) : nullptr;
+    f.ahead_row = goes ? take<R *>(packed.given * ROWS_AHEAD) : nullptr;
+  }
+
   // Where the rows of every array over time lie at step t.
   void place(int64_t t, int64_t active) {
+    placed_ = t;
     for (size_t a = 0; a < plan_.arrays.size(); a++) {
       const ArrayInfo &info = plan_.arrays[a];
       if (info.kind > Kind::ring) continue;
@@ -99,37 +154,48 @@ template <class R> class Runner {
     }
   }
 
-  void loop(const Loop &loop, const PackedLoop &packed, const Ahead &ahead, int64_t step, int64_t active) {
-    if (frame_.loop != &loop) prepare(loop, packed);
-    const Frame &f = frame_;
+  // How a loop goes over rows and units; divisions would take as long as a small step.
+  static void divide(Frame &f, int64_t active) {
+    f.active = active;
+    f.blocks = (active + f.most - 1) / f.most;
+    f.each = f.blocks ? active / f.blocks : 0;
+    f.rest = f.blocks ? active % f.blocks : 0;
+    f.wide = active <= FEW_ROWS ? f.width : f.panel;
+    f.tiles = (f.packed->vectors + f.wide - 1) / f.wide;
+  }
+
+  void loop(Frame &f, int64_t step, int64_t active) {
+    if (f.active != active) divide(f, active);
+    const Loop &loop = *f.loop;
+    const PackedLoop &packed = *f.packed;
     start_ = {weights_ + packed.bias, 0, 0};
-    if (ahead.sums) {
+    if (f.ahead) {
       const int64_t steps = ROWS_AHEAD / job_.rows, row = loop.accumulators * packed.vectors * 16;
-      if (step % steps == 0) go_ahead(loop, packed, ahead, step, least(steps, job_.steps - step));
-      start_ = {ahead.sums + step % steps * job_.rows * row, row, packed.given};
+      if (step % steps == 0) go_ahead(f, step, least(steps, job_.steps - step));
+      start_ = {f.ahead + step % steps * job_.rows * row, row, packed.given};
     }
-    const int64_t blocks = (active + f.most - 1) / f.most, width = active <= FEW_ROWS ? f.width : f.panel;
-    const int64_t tiles = (packed.vectors + width - 1) / width;
-    for (int64_t i = 0; i < tiles; i++) {
-      const int64_t v0 = (step & 1 ? tiles - 1 - i : i) * width;  // to and fro: what L1 still holds is read first
-      const int64_t n = least(width, packed.vectors - v0);
+    const bool back = (step & 1) != job_.back;
+    for (int64_t i = 0; i < f.tiles; i++) {
+      const int64_t v0 = (back ? f.tiles - 1 - i : i) * f.wide;  // to and fro: what L1 still holds is read first
+      const int64_t n = least(f.wide, packed.vectors - v0);
       bool by_memory = false;
-      for (int64_t k = 0, b = 0; k < blocks; k++) {
-        const int64_t m = active * (k + 1) / blocks - active * k / blocks;  // blocks differ by a row at most
-        for (size_t a = 0; a < loop.arrays.size(); a++) reg_[a] = {rows(loop.arrays[a]) + b, v0 * 16};
-        if (f.spreads) spread(loop, b, m, n);
+      for (int64_t k = 0, b = 0; k < f.blocks; k++) {
+        const int64_t m = f.each + (k < f.rest);
+        if (f.row_arrays) spread(f, b, m, n);
+        for (size_t a = 0; a < loop.arrays.size(); a++)
+          if (!f.row_arrays || !is_row(loop.arrays[a])) f.reg[a] = {rows(loop.arrays[a]) + b, v0 * 16};
         const RunTile tile = f.fits ? f.step->tile_of(packed, m, n) : nullptr;
         if (tile) {
-          in_registers(tile, packed, b, v0);
+          in_registers(tile, f, b, v0);
         } else {
-          if (!by_memory) columns(packed, v0, n, reg_ + loop.arrays.size());
+          if (!by_memory) columns(f, v0, n);
           by_memory = true;
-          if (f.step) fetch_step(*f.step, reg_, m, n * 16);
-          products(packed, b, m, v0, n);
+          if (f.step) fetch_step(*f.step, f.reg, m, n * 16);
+          products(f, b, m, v0, n);
           if (f.step)
-            run_step(*f.step, reg_, m, n * 16);
+            run_step(*f.step, f.reg, m, n * 16);
           else
-            interpret<R>(loop.code.data(), loop.code.size(), reg_, m, n * 16);
+            interpret<R>(loop.code.data(), loop.code.size(), f.reg, m, n * 16);
         }
         b += m;
       }
@@ -137,17 +203,18 @@ template <class R> class Runner {
   }
 
   // The sums of given sources, `steps` steps at once: their weights are read once for all of them.
-  void go_ahead(const Loop &loop, const PackedLoop &packed, const Ahead &ahead, int64_t step, int64_t steps) {
+  void go_ahead(const Frame &f, int64_t step, int64_t steps) const {
+    const PackedLoop &packed = *f.packed;
     constexpr int64_t L = Of<R>::lanes, PARTS = 16 / L;
-    const int64_t all = steps * job_.rows, apart = loop.accumulators * packed.vectors * 16;
-    for (int64_t r = 0; r < all; r++) std::memcpy(ahead.sums + r * apart, weights_ + packed.bias, static_cast<size_t>(apart) * sizeof(R));
+    const int64_t all = steps * job_.rows, apart = f.loop->accumulators * packed.vectors * 16;
+    for (int64_t r = 0; r < all; r++) std::memcpy(f.ahead + r * apart, weights_ + packed.bias, static_cast<size_t>(apart) * sizeof(R));
     Rows<R> source[MOST_SEGMENTS];
-    R **row = ahead.row;
+    R **row = f.ahead_row;
     for (const Group &g : packed.groups) {
       const auto columns = static_cast<int64_t>(g.columns.size());
       int segments = 0;
       for (const Segment &s : g.segments) {
-        if (row == ahead.row + packed.given * ROWS_AHEAD) break;
+        if (row == f.ahead_row + packed.given * ROWS_AHEAD) break;
         const auto a = static_cast<size_t>(s.source);
         for (int64_t k = 0; k < steps; k++)
           rows_of(row + k * job_.rows, job_.rows, slot(a, time(step + k)) + job_.first * job_.arrays[a].row, job_.arrays[a].row);
@@ -157,78 +224,38 @@ template <class R> class Runner {
       for (int64_t v = 0; segments && v < packed.vectors; v += packed.panel) {
         const int64_t width = least(packed.panel, packed.vectors - v), vectors = columns * width * PARTS, most = tile_rows(vectors);
         for (int64_t r = 0; r < all; r += most) {
-          Column<R> *c = columns_;
+          Column<R> *c = f.columns;
           for (int32_t a : g.columns)
             for (int64_t j = 0; j < width * PARTS; j++) {
-              R *sum = ahead.sums + r * apart + (a * packed.vectors + v) * 16 + j * L;
+              R *sum = f.ahead + r * apart + (a * packed.vectors + v) * 16 + j * L;
               *c++ = {sum, apart, sum, apart};
             }
           Rows<R> from[MOST_SEGMENTS];
           for (int k = 0; k < segments; k++) from[k] = {source[k].row + r, source[k].k};
           const R *w = weights_ + g.weights + v * 16 * columns * g.depth;
-          product<R, 1>(least(most, all - r), vectors, from, segments, w, columns * width * 16, columns_);
+          product<R, 1>(least(most, all - r), vectors, from, segments, w, columns * width * 16, f.columns);
         }
       }
     }
   }
 
-  // What is the same for every tile of a loop, and for every step as long as no other loop comes between.
-  void prepare(const Loop &loop, const PackedLoop &packed) {
-    Frame &f = frame_;
-    f.loop = &loop;
-    f.step = layer_.interpret ? nullptr : compiled<R>(loop.step);
-    f.fits = f.step && f.step->fits(packed);
-    f.panel = f.step || packed.panel >= TILE_VECTORS ? packed.panel : TILE_VECTORS;
-    f.width = f.fits && f.step->most() ? FEW_PANELS * f.panel : f.panel;
-    int64_t vectors = 1;
-    for (const Group &g : packed.groups) vectors = greatest(vectors, static_cast<int64_t>(g.columns.size()) * packed.panel * 16 / Of<R>::lanes);
-    f.most = packed.groups.empty() ? TILE_ROWS : tile_rows(vectors);
-    if (f.fits && f.step->most()) f.most = f.step->most();
-    layout(loop);
-  }
-
-  // Registers that are the same for every tile of a loop: accumulators, temporaries, constants.  A compiled step has its own temporaries.
-  void layout(const Loop &loop) {
-    free_ = tile_;
-    const int64_t row = frame_.width * 16;
-    const auto tile = [&](int64_t rows) {
-      R **table = take<R *>(TILE_ROWS);
-      R *at = take<R>(rows * row);
-      rows_of(table, TILE_ROWS, at, rows > 1 ? row : 0);
-      return table;
-    };
-    frame_.spreads = false;
-    for (int32_t a : loop.arrays) frame_.spreads |= plan_.arrays[static_cast<size_t>(a)].kind == Kind::row;
-    Register<R> *reg = reg_ + loop.arrays.size();
-    for (int32_t k = 0; k < loop.accumulators; k++) *reg++ = {tile(TILE_ROWS), 0};
-    for (int32_t k = 0; k < loop.temporaries; k++) *reg++ = {frame_.step ? nullptr : tile(TILE_ROWS), 0};
-    for (const Scalar &s : loop.scalars) {
-      R **table = tile(1);
-      fill(table[0], table[0] + row, s.array < 0 ? static_cast<R>(s.value) : *static_cast<const R *>(job_.arrays[s.array].data));
-      *reg++ = {table, 0};
-    }
-    columns_ = take<Column<R>>(static_cast<int64_t>(loop.terms.size()) * row / Of<R>::lanes);
-    spread_ = free_;
-  }
-
-  // Arrays of one value a row become tiles of equal units.
-  void spread(const Loop &loop, int64_t b, int64_t active, int64_t vectors) {
-    free_ = spread_;
-    for (size_t k = 0; k < loop.arrays.size(); k++) {
-      if (plan_.arrays[static_cast<size_t>(loop.arrays[k])].kind != Kind::row) continue;
-      R **table = take<R *>(active);
+  // Values of rows become tiles of equal units.
+  void spread(const Frame &f, int64_t b, int64_t active, int64_t vectors) const {
+    for (size_t k = 0; k < f.loop->arrays.size(); k++) {
+      if (!is_row(f.loop->arrays[k])) continue;
       for (int64_t m = 0; m < active; m++) {
-        table[m] = take<R>(vectors * 16);
-        fill(table[m], table[m] + vectors * 16, *rows(loop.arrays[k])[b + m]);
+        R *to = f.reg[k].row[m];
+        fill(to, to + vectors * 16, *rows(f.loop->arrays[k])[b + m]);
       }
-      reg_[k] = {table, 0};
     }
   }
 
   // Where the sums of a tile begin, bias or an earlier group's sum, and where they go: [panel][group][column][vector].
-  void columns(const PackedLoop &packed, int64_t v0, int64_t vectors, const Register<R> *accumulators) const {
+  void columns(const Frame &f, int64_t v0, int64_t vectors) const {
     constexpr int64_t L = Of<R>::lanes, PARTS = 16 / L;
-    Column<R> *c = columns_;
+    const PackedLoop &packed = *f.packed;
+    const Register<R> *const accumulators = f.reg + f.loop->arrays.size();
+    Column<R> *c = f.columns;
     for (int64_t v = v0; v < v0 + vectors; v += packed.panel) {
       const int64_t width = least(packed.panel, packed.vectors - v);
       uint64_t begun = 0;  // accumulators that hold a partial sum already
@@ -261,8 +288,9 @@ template <class R> class Runner {
   }
 
   // A tile's products and step in one, from row b and vector v on.
-  void in_registers(RunTile tile, const PackedLoop &packed, int64_t b, int64_t v) const {
+  void in_registers(RunTile tile, const Frame &f, int64_t b, int64_t v) const {
     if constexpr (sizeof(R) == sizeof(float)) {
+      const PackedLoop &packed = *f.packed;
       Rows<R> source[MOST_SEGMENTS];
       const R *w[MOST_SEGMENTS];
       int segments[MOST_SEGMENTS], n = 0;
@@ -273,16 +301,17 @@ template <class R> class Runner {
         segments[g] = sources(group, b, given, source + n, skipped);
         n += segments[g];
         next[g] = row * group.depth;
-        w[g] = weights_ + group.weights + v / packed.panel * next[g] + skipped * row;
+        w[g] = weights_ + group.weights + v * static_cast<int64_t>(group.columns.size()) * 16 * group.depth + skipped * row;
       }
-      tile({source, segments, w, next, start_.at + b * start_.row + v * 16, start_.row, packed.vectors * 16, reg_});
+      tile({source, segments, w, next, start_.at + b * start_.row + v * 16, start_.row, packed.vectors * 16, f.reg});
     }
   }
 
   // Fills the accumulators of a tile, `active` rows from b on.
-  void products(const PackedLoop &packed, int64_t b, int64_t active, int64_t v0, int64_t vectors) const {
+  void products(const Frame &f, int64_t b, int64_t active, int64_t v0, int64_t vectors) const {
     constexpr int64_t PARTS = 16 / Of<R>::lanes;
-    const Column<R> *c = columns_;
+    const PackedLoop &packed = *f.packed;
+    const Column<R> *c = f.columns;
     for (int64_t v = v0; v < v0 + vectors; v += packed.panel) {
       const int64_t width = least(packed.panel, packed.vectors - v);
       int64_t given = start_.given, skipped = 0;
@@ -297,25 +326,19 @@ template <class R> class Runner {
     }
   }
 
-  const Run &job_;
+  const Run job_;
   const gatecell_layer &layer_;
   const gatecell_plan &plan_;
   const R *weights_;
-  char *free_, *tile_, *spread_ = nullptr;  // the scratch: what is left; what loops share; what is behind a loop's registers
-  R ***row_;                                // [array][row]: where the rows lie now
-  Column<R> *columns_ = nullptr;
-  Ahead *ahead_ = nullptr;  // of every loop
-  struct Start {            // where a step's sums begin: row m's sum a at[m * row + a * padded units], which holds `given` segments already
+  char *free_;           // of the scratch, what is left
+  R ***row_;             // [array][row]: where the rows lie now
+  int64_t placed_ = -1;  // at this step
+  Frame *frame_;         // of every loop
+  struct Start {         // where a step's sums begin: row m's sum a at[m * row + a * padded units], which holds `given` segments already
     const R *at;
     int64_t row, given;
   } start_ = {};
-  struct Frame {
-    const Loop *loop = nullptr;
-    const CompiledStep *step = nullptr;
-    int64_t panel = 0, width = 0, most = 0;  // vectors of a tile, of a tile of few rows; rows of a tile
-    bool fits = false, spreads = false;      // whether sums may stay in registers; whether an array has one value a row
-  } frame_;
-  Register<R> reg_[MOST_REGISTERS];  // the loop's: arrays where the tile is, then its own
 };
 
-template <class R> void run(const Run &job) { Runner<R>{job}(); }
+template <class R> void *lay_out(const Run &job) { return new (job.scratch) Runner<R>(job); }
+template <class R> void run(void *runner) { (*static_cast<Runner<R> *>(runner))(); }

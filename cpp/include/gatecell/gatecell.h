@@ -74,6 +74,14 @@ gatecell_status gatecell_layer_run(const gatecell_layer *layer, int64_t T, int64
 gatecell_status gatecell_layer_run_lengths(const gatecell_layer *layer, int64_t T, int64_t B, const gatecell_array *arrays,
                                            const int64_t *lengths, int32_t late, int32_t threads);
 
+/* A step of B rows that is laid out once and runs as often as wanted, in turn with one table of arrays and with another: on even turns and
+ * on odd ones.  The layer, and what the arrays point to, outlive it.  One thread at a time; a step on one thread cannot fail. */
+typedef struct gatecell_stepper gatecell_stepper;
+gatecell_status gatecell_stepper_new(const gatecell_layer *layer, int64_t B, const gatecell_array *even, const gatecell_array *odd,
+                                     gatecell_stepper **out);
+void gatecell_stepper_free(gatecell_stepper *stepper);
+gatecell_status gatecell_stepper_run(gatecell_stepper *stepper, int32_t turn, int32_t threads);
+
 /* Weight gradients: out[g][n * row + m] += sum over t, b of gradient[g][t, b, n] * argument[t, b, m], and
  * sums[g][n] += sum over t, b of gradient[g][t, b, n] where sums and sums[g] are not NULL; `lengths`, `late` as above.
  * A sum goes on from what its place holds: calls over one part after the other give the bits of one over all, if all but the last have a
@@ -125,10 +133,10 @@ gatecell_status gatecell_mask(gatecell_type type, int64_t T, int64_t B, int64_t 
 /* The functions of a prepared step, for other modules of the process: one copy of the core serves all.  Python's gatecell._core
  * lends a pointer to the table as its `functions`, a capsule named GATECELL_FUNCTIONS. */
 #define GATECELL_FUNCTIONS "gatecell_functions"
-enum { GATECELL_FUNCTIONS_VERSION = 4 }; /* another one: the table is laid out in another way, do not use it */
+enum { GATECELL_FUNCTIONS_VERSION = 5 }; /* another one: the table is laid out in another way, do not use it */
 typedef struct {
   int32_t version;
-  gatecell_status (*layer_run)(const gatecell_layer *layer, int64_t T, int64_t B, const gatecell_array *arrays, int32_t threads);
+  gatecell_status (*stepper_run)(gatecell_stepper *stepper, int32_t turn, int32_t threads);
   gatecell_status (*integer_run)(const gatecell_integer *step, int64_t T, int64_t B, const int16_t *x, int16_t *const *states, int16_t *y,
                                  int32_t threads);
   gatecell_status (*quantize)(int64_t rows, int64_t N, const float *x, const float *offset, const float *scale, int32_t largest, int16_t *q,

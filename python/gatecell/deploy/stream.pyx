@@ -76,8 +76,7 @@ cdef int decode(Call *c, call, int turn) except -1:
         c.n = max(c.n, c.on[k].n)
     c.size = arrays[-1].itemsize if arrays else 0
     if c.kind == LAYER:
-        c.of = PyCapsule_GetPointer(call.of[0], "gatecell_layer")
-        c.data = PyCapsule_GetPointer(call.of[1 + turn], "gatecell_array")
+        c.data = PyCapsule_GetPointer(call.of, "gatecell_stepper")
     elif c.kind == INTEGER:
         c.of = PyCapsule_GetPointer(call.of[0], "gatecell_integer")
     elif c.kind == ARGMAX:

@@ -28,7 +28,7 @@ Turns: TypeAlias = tuple[Array, Array]
 class Call:
     """One function on its places, arrays (B, n); axes of length 1 are broadcast.  By kind:
 
-    layer       `of`: the core's layer and its tables of arrays by turn, capsules, which hold the places
+    layer       `of`: the core's stepper, a capsule, which knows the places
     integer     `of`: the core's integer step, a capsule; on x, y, the addresses of the states, which it changes
     loop        `of`: a ufunc; on its inputs and its output; an output of length 1 that is the first input too collects the second
     sum         from, to (B, 1)

@@ -156,12 +156,11 @@ class GraphCalls:
     def layer(self, cell: Cell, weights: Mapping[str, Array], sizes: Mapping[str, int], x: Value, slots: Mapping[str, Array]) -> None:
         """A cell's step from slot to slot, (2, B, padded N); where nothing is read, one slot (1, B, padded N) will do."""
         layer = Layer(form(cell, {**sizes, "I": x.n}), weights)
-        tables = []
+        turns = []
         for turn in range(2):
             places = {"x": x.whole[turn]}
             for state, a in slots.items():
                 places[state] = places[state + "'"] = a[0] if len(a) == 1 else a[::-1] if turn else a
-            lent, table = layer.lend(layer.form.infer, self.batch, places)
-            tables.append(table)
-        self.call("layer", of=(lent, *tables))
+            turns.append(places)
+        self.call("layer", of=layer.stepper(layer.form.infer, self.batch, *turns))
         self.calls.work += self.batch * sum(w.size for w in weights.values())

@@ -15,15 +15,13 @@ cdef extern from "gatecell/gatecell.h" nogil:
     ctypedef enum gatecell_type:
         GATECELL_FLOAT32
         GATECELL_FLOAT64
-    ctypedef struct gatecell_layer:
-        pass
-    ctypedef struct gatecell_array:
+    ctypedef struct gatecell_stepper:
         pass
     ctypedef struct gatecell_integer:
         pass
     ctypedef struct gatecell_functions:
         int32_t version
-        gatecell_status (*layer_run)(const gatecell_layer *, int64_t, int64_t, const gatecell_array *, int32_t) noexcept nogil
+        gatecell_status (*stepper_run)(gatecell_stepper *, int32_t, int32_t) noexcept nogil
         gatecell_status (*integer_run)(const gatecell_integer *, int64_t, int64_t, const int16_t *, int16_t *const *, int16_t *,
                                        int32_t) noexcept nogil
         gatecell_status (*quantize)(int64_t, int64_t, const float *, const float *, const float *, int32_t, int16_t *, int32_t *) noexcept nogil
@@ -52,8 +50,8 @@ cdef struct Place:
 
 cdef struct Call:
     Kind kind
-    const void *of  # the core's layer or integer step, a Loop
-    void *data      # the layer's table of arrays, the loop's own
+    const void *of  # the core's integer step, a Loop
+    void *data      # the core's stepper, the loop's own
     int args        # of the loop
     cnp.npy_intp n  # elements of the longest place; the largest integer of QUANTIZE
     int size        # bytes of an element
@@ -156,7 +154,7 @@ cdef inline int run(Machine *m, int threads) noexcept nogil:
                 return BAD_TOKEN
     while c != end:
         if c.kind == LAYER:
-            status = m.core.layer_run(<const gatecell_layer *> c.of, 1, m.batch, <const gatecell_array *> c.data, threads)
+            status = m.core.stepper_run(<gatecell_stepper *> c.data, m.turn, threads)
         elif c.kind == LOOP:
             over_rows(c, m.batch)
         elif c.kind == SUM:

@@ -191,10 +191,9 @@ class Layer:
         """
         self._of(fit).run(steps, rows, self._given(fit, arrays), _threads, lengths)
 
-    def lend(self, fit: Fit, rows: int, arrays: Mapping[str, Array]) -> tuple[Any, Any]:
-        """One step of `rows` rows for callers of the core's C functions: capsules of gatecell_layer and of its table of arrays."""
-        core = self._of(fit)
-        return core.lent, core.table(1, rows, self._given(fit, arrays))
+    def stepper(self, fit: Fit, rows: int, even: Mapping[str, Array], odd: Mapping[str, Array]) -> object:
+        """One step of `rows` rows, for callers of the core's C functions: a capsule of a gatecell_stepper, which keeps these arrays."""
+        return self._of(fit).stepper(rows, self._given(fit, even), self._given(fit, odd))
 
     def _of(self, fit: Fit) -> _core.Layer:
         """The layer with its weights packed for a plan."""
