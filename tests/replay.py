@@ -222,11 +222,15 @@ def recording() -> Iterator[Recorder]:
         yield recorder
 
 
-def replay(command: list[str], recorder: Recorder, folder: Path, cpu: str = "") -> tuple[str, list]:
-    """What a build of replay.cpp makes of a record: its instruction set, and results as the recorder's own are."""
+def replay(command: list[str], recorder: Recorder, folder: Path, cpu: str = "", threads: int = 0) -> tuple[str, list]:
+    """What a build of replay.cpp makes of a record: its instruction set, and results as the recorder's own are.
+
+    threads: so many share the units of every run of a layer.
+    """
     (folder / "record").write_bytes(recorder.record)
     env = {k: v for k, v in os.environ.items() if k != "GATECELL_CPU"} | ({"GATECELL_CPU": cpu} if cpu else {})
-    r = subprocess.run([*command, str(folder / "record"), str(folder / "results")], env=env, capture_output=True, text=True, check=False)
+    command = [*command, str(folder / "record"), str(folder / "results"), *([str(threads)] if threads else [])]
+    r = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
     assert r.returncode == 0, f"{' '.join(command)}: exit status {r.returncode}\n{r.stderr}"
     data = (folder / "results").read_bytes()
     results, at = [], 0

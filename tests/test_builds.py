@@ -156,10 +156,10 @@ def replayed(tmp_path_factory):
     """(a command that replays, an instruction set or "") -> the set that ran, and the results; each once."""
     done = {}
 
-    def of(command, cpu=""):
-        key = (*command, cpu)
+    def of(command, cpu="", threads=0):
+        key = (*command, cpu, threads)
         if key not in done:
-            done[key] = replay(command, record(), tmp_path_factory.mktemp("replay"), cpu)
+            done[key] = replay(command, record(), tmp_path_factory.mktemp("replay"), cpu, threads)
         return done[key]
 
     return of
@@ -185,6 +185,15 @@ def test_every_instruction_set_has_the_same_bits(name, replayed):
     integers = [[(what, a) for what, a in results if a[0].dtype.kind == "i"] for results in (plain, fused)]
     assert len(integers[0]) > 20
     assert not differences(*integers)
+
+
+@pytest.mark.parametrize("threads", [2, 3, 7])
+def test_threads_that_share_units_have_the_bits_of_one(threads, replayed):
+    """Every run, whatever its size, step by step from the first on; some threads have no units."""
+    for cpu in builds.instruction_sets("g++"):
+        alone, together = (replayed(builds.replayer("g++"), cpu, n)[1] for n in (0, threads))
+        wrong = differences(together, alone)
+        assert not wrong, f"{cpu}: {len(wrong)} differ\n" + "\n".join(wrong[:20])
 
 
 @pytest.mark.parametrize(("name", "lacks"), [("g++", "neon"), ("clang++", "neon"), ("aarch64", "baseline"), ("aarch64", "avx2")])

@@ -7,6 +7,7 @@
 #include <new>
 #include <numeric>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "dispatch.hpp"
@@ -43,9 +44,13 @@ thread_local Scratch scratch;
 
 // A share of a run has so many rows at least: with fewer, weights are read from the cache as often, and nothing is gained.
 constexpr int64_t RUN_ROWS = 4;
+// Where threads share a step's units, each has so many multiply-adds between two borders at least, some 0.6 us of one row: a border
+// takes up to 0.5 us where cores are far from each other.
+constexpr double BORDER_WORK = 32e3;
 // A share of weight gradients has so many columns at least, if it has not all of them: register tiles are to be full.
 constexpr int64_t OUTER_COLUMNS = 16;
 
+int64_t piece(int64_t bytes) { return (bytes + 63) / 64 * 64; }
 int64_t up(int64_t n) { return (n + GATECELL_PAD - 1) / GATECELL_PAD * GATECELL_PAD; }
 int64_t size_of(gatecell_type type) { return type == GATECELL_FLOAT32 ? 4 : 8; }
 bool good(const int64_t *lengths, int64_t T, int64_t B) {
@@ -54,6 +59,34 @@ bool good(const int64_t *lengths, int64_t T, int64_t B) {
 // How many shares a run over so many steps of rows has.
 int32_t shares_of(const gatecell_layer &layer, int32_t threads, int64_t B, double steps) {
   return shares_for(threads, (B + RUN_ROWS - 1) / RUN_ROWS, layer.work * steps);
+}
+// How many threads share the units of a run over so many steps of rows: no more than there are cores, since each border waits for all.
+int32_t members_of(const gatecell_layer &layer, int32_t threads, double steps, int64_t T) {
+  int64_t panels = 0, borders = 0;
+  for (size_t s = 0; s < layer.loops.size(); s++) {
+    borders += borders_of(layer.plan->passes[s]);
+    for (const PackedLoop &l : layer.loops[s]) panels = std::max(panels, (l.vectors + l.panel - 1) / l.panel);
+  }
+  static const auto cores = static_cast<int64_t>(std::thread::hardware_concurrency());
+  const auto worth = static_cast<int64_t>(layer.work * steps / (static_cast<double>(T * std::max<int64_t>(borders, 1)) * BORDER_WORK));
+  return shares_for(threads, std::min({panels, worth, cores, int64_t{Team::MOST}}), layer.work * steps);
+}
+// All rows, by threads that share the units.  What they use in common and each one's own is the calling thread's memory.
+gatecell_status run_by_units(const Run &whole, int32_t members) {
+  const gatecell_layer &layer = *whole.layer;
+  const int64_t common = common_bytes(layer, whole.steps, whole.rows), own = scratch_bytes(layer, whole.steps, whole.rows);
+  auto *memory = static_cast<char *>(thread_scratch(common + members * own));
+  if (!memory) return fail(GATECELL_NO_MEMORY, "no memory for a run's scratch");
+  Team team;
+  const auto share_of = [&](int32_t member) {
+    Run share = whole;
+    share.common = memory;
+    share.scratch = memory + common + member * own;
+    share.team = &team;
+    kernels()->run[layer.type](kernels()->lay_out[layer.type](share));
+  };
+  share_out(members, std::ref(share_of));
+  return GATECELL_OK;
 }
 // Whether every array of a run that is not the core's own is there.
 bool complete(const gatecell_layer &layer, const gatecell_array *arrays) {
@@ -77,21 +110,31 @@ gatecell_status fail(gatecell_status status, const char *sentence) {
 
 void *thread_scratch(int64_t bytes) { return scratch.get(bytes); }
 
+int64_t common_bytes(const gatecell_layer &layer, int64_t steps, int64_t rows) {
+  const int64_t size = size_of(layer.type);
+  int64_t bytes = 0;
+  for (const ArrayInfo &a : layer.plan->arrays)
+    if (a.kind == Kind::buffer) bytes += piece(rows * up(layer.sizes[static_cast<size_t>(a.axis)]) * size);
+  for (size_t s = 0; s < layer.loops.size(); s++)
+    for (size_t l = 0; l < layer.loops[s].size(); l++) {
+      const PackedLoop &packed = layer.loops[s][l];
+      const int64_t sums = layer.plan->passes[s].loops[l].accumulators * packed.vectors * 16;
+      if (goes_ahead(packed, steps, rows)) bytes += piece(ROWS_AHEAD * sums * size);
+    }
+  return bytes;
+}
+
 int64_t scratch_bytes(const gatecell_layer &layer, int64_t steps, int64_t rows) {
-  const auto piece = [](int64_t bytes) { return (bytes + 63) / 64 * 64; };
   const int64_t size = size_of(layer.type), pointer = sizeof(void *);
   const auto arrays = static_cast<int64_t>(layer.plan->arrays.size());
   int64_t own = piece(RUNNER_BYTES) + piece(arrays * pointer) + arrays * piece(rows * pointer), tile = 0, loops = 0;
-  for (const ArrayInfo &a : layer.plan->arrays) {
-    if (a.kind == Kind::buffer) own += piece(rows * up(layer.sizes[static_cast<size_t>(a.axis)]) * size);
+  for (const ArrayInfo &a : layer.plan->arrays)
     if (a.kind == Kind::row) own += piece(rows * size);
-  }
   for (size_t s = 0; s < layer.loops.size(); s++)
     for (size_t l = 0; l < layer.loops[s].size(); l++, loops++) {
       const Loop &loop = layer.plan->passes[s].loops[l];
       const PackedLoop &packed = layer.loops[s][l];
-      if (goes_ahead(packed, steps, rows))
-        own += piece(ROWS_AHEAD * loop.accumulators * packed.vectors * 16 * size) + piece(packed.given * ROWS_AHEAD * pointer);
+      if (goes_ahead(packed, steps, rows)) own += piece(packed.given * ROWS_AHEAD * pointer);
       const auto tables = static_cast<int64_t>(loop.arrays.size()) + loop.accumulators + loop.temporaries;
       const auto scalars = static_cast<int64_t>(loop.scalars.size());
       const int64_t width = std::max(FEW_PANELS * packed.panel, TILE_VECTORS) * 16;
@@ -151,18 +194,22 @@ gatecell_status gatecell_layer_run_lengths(const gatecell_layer *layer, int64_t 
     for (int32_t share = 0; share < shares; share++)
       for (int64_t m = share; m < B; m += shares) order.push_back(sorted[static_cast<size_t>(m)]);
   }
+  const int32_t members = shares > 1 ? 1 : members_of(*layer, threads, steps, T);
+  if (members > 1)
+    return run_by_units({layer, arrays, T, B, 0, lengths ? order.data() : nullptr, lengths, late != 0, false, nullptr, nullptr}, members);
   std::atomic<bool> starved{false};
   const auto share_of = [&](int32_t share) {
     // With lengths share s has the rows s, s + shares, ... of the sorted ones, so the first shares may have one more.
     const int64_t first = lengths ? B / shares * share + std::min<int64_t>(share, B % shares) : B * share / shares;
     const int64_t rows = lengths ? B / shares + (share < B % shares) : B * (share + 1) / shares - first;
-    void *memory = thread_scratch(scratch_bytes(*layer, T, rows));
+    const int64_t common = common_bytes(*layer, T, rows);
+    auto *memory = static_cast<char *>(thread_scratch(common + scratch_bytes(*layer, T, rows)));
     if (!memory) {
       starved = true;
       return;
     }
     k->run[layer->type](k->lay_out[layer->type](
-        {layer, arrays, T, rows, first, lengths ? order.data() + first : nullptr, lengths, late != 0, false, memory}));
+        {layer, arrays, T, rows, first, lengths ? order.data() + first : nullptr, lengths, late != 0, false, memory, memory + common}));
   };
   share_out(shares, std::ref(share_of));  // by reference: a std::function of its own would allocate
   return starved ? fail(GATECELL_NO_MEMORY, "no memory for a run's scratch") : GATECELL_OK;
@@ -182,10 +229,11 @@ gatecell_status gatecell_stepper_new(const gatecell_layer *layer, int64_t B, con
   for (const bool turn : {false, true}) {
     const gatecell_array *arrays = turn ? odd : even;
     stepper->arrays[turn].assign(arrays, arrays + count);
-    void *memory = stepper->scratch[turn].get(scratch_bytes(*layer, 1, B));
+    const int64_t common = common_bytes(*layer, 1, B);
+    auto *memory = static_cast<char *>(stepper->scratch[turn].get(common + scratch_bytes(*layer, 1, B)));
     if (!memory) return fail(GATECELL_NO_MEMORY, "no memory for a stepper");
     stepper->laid_out[turn] =
-        k->lay_out[layer->type]({layer, stepper->arrays[turn].data(), 1, B, 0, nullptr, nullptr, false, turn, memory});
+        k->lay_out[layer->type]({layer, stepper->arrays[turn].data(), 1, B, 0, nullptr, nullptr, false, turn, memory, memory + common});
   }
   *out = stepper.release();
   return GATECELL_OK;

@@ -5,10 +5,11 @@
 
 #include "gatecell/gatecell.h"
 #include "plan.hpp"
+#include "team.hpp"
 
 namespace gatecell {
 
-// One share of a run: `rows` rows of the batch, all steps.
+// One share of a run: `rows` rows of the batch, all steps; all units, or a team member's.
 struct Run {
   const gatecell_layer *layer;
   const gatecell_array *arrays;
@@ -17,7 +18,9 @@ struct Run {
   const int64_t *length;       // of each row of the batch, null with `order`
   bool late;                   // arrays run backwards: a row that is shorter begins later
   bool back;                   // whether the first step takes the units from the last to the first
-  void *scratch;               // scratch_bytes(layer, steps, rows), 64-byte aligned
+  void *common;                // common_bytes(layer, steps, rows), 64-byte aligned, of all who share the run
+  void *scratch;               // scratch_bytes(layer, steps, rows), 64-byte aligned, this share's own
+  Team *team = nullptr;        // who share the units; null: nobody
 };
 
 // One share of the weight gradients: panels [first, last) of 64 units, counted through the gates, times m units of the argument.
@@ -75,6 +78,7 @@ struct Kernels {
 
 // What a run that is laid out consists of, at most.
 constexpr int64_t RUNNER_BYTES = 256, FRAME_BYTES = 192, REGISTER_BYTES = 16, COLUMN_BYTES = 32;
+int64_t common_bytes(const gatecell_layer &layer, int64_t steps, int64_t rows);
 int64_t scratch_bytes(const gatecell_layer &layer, int64_t steps, int64_t rows);
 int64_t outer_bytes(const Outer &job, gatecell_type type);
 void *thread_scratch(int64_t bytes);  // this thread's, 64-byte aligned; null: no memory
@@ -107,6 +111,9 @@ constexpr int64_t tile_elements(const Loop &loop, const PackedLoop &packed) {
   const int64_t width = FEW_PANELS * packed.panel > TILE_VECTORS ? FEW_PANELS * packed.panel : TILE_VECTORS;
   return (static_cast<int64_t>(loop.arrays.size()) + loop.accumulators + loop.temporaries) * TILE_ROWS * width * 16;
 }
+// How often a team meets in a pass: behind its reductions and behind each loop, since a loop reads units of all members, and writes
+// where a reduction may have read.
+inline int64_t borders_of(const Pass &pass) { return static_cast<int64_t>(pass.loops.size()) + !pass.reductions.empty(); }
 // Whether a run of so many rows multiplies ahead.
 constexpr bool goes_ahead(const PackedLoop &loop, int64_t steps, int64_t rows) {
   return loop.given > 0 && rows > 0 && rows <= FEW_ROWS && steps > 1;

@@ -19,14 +19,6 @@
 namespace gatecell {
 namespace {
 
-void pause() {
-#if defined(__x86_64__)
-  _mm_pause();
-#elif defined(__aarch64__)
-  asm volatile("yield");
-#endif
-}
-
 // What is left of a call: its number, how many shares it has, and the next that nobody took.  In one word, so that a thread that wakes
 // late takes nothing of a later call by mistake.
 struct alignas(8) Left {
@@ -35,6 +27,8 @@ struct alignas(8) Left {
 };
 static_assert(std::atomic<Left>::is_always_lock_free);
 constexpr int32_t MOST_SHARES = 1024;  // Left's numbers are of 16 bits
+
+std::atomic<int32_t> callers{0};  // threads in share_out
 
 class Pool {
  public:
@@ -58,6 +52,9 @@ class Pool {
  private:
   // How long a call looks for the others' end before it sleeps: some 10 us, what falling asleep and waking cost.
   static constexpr int SPINS = 400;
+  // How long a worker looks for another call before it sleeps, if nobody else is in the core: some 50 us, half of what waking takes where
+  // the system has given the core away.  From layer to layer, and from forward to backward, less time passes.
+  static constexpr int MORE_SPINS = 2000;
 
   struct Worker {
     std::atomic<uint32_t> called{0};
@@ -87,6 +84,8 @@ class Pool {
       auto worker = std::make_unique<Worker>();
       std::thread([this, w = worker.get()] {
         for (uint32_t seen = 0;; work(seen)) {
+          for (int spins = 0; seen && spins < MORE_SPINS && callers <= 1 && w->called.load(std::memory_order_relaxed) == seen; spins++)
+            pause();
           w->called.wait(seen, std::memory_order_acquire);
           seen = w->called.load(std::memory_order_acquire);
         }
@@ -108,7 +107,6 @@ class Pool {
 // Never destroyed: its threads wait until the process ends, and a forked child has none of them.  The child's is built in the same place:
 // the parent's threads may have been anywhere in it.
 alignas(Pool) unsigned char place[sizeof(Pool)];
-std::atomic<int32_t> callers{0};
 Pool *const pool = [] {
   pthread_atfork(nullptr, nullptr, [] {
     new (place) Pool;
@@ -118,6 +116,14 @@ Pool *const pool = [] {
 }();
 
 }  // namespace
+
+void pause() {
+#if defined(__x86_64__)
+  _mm_pause();
+#elif defined(__aarch64__)
+  asm volatile("yield");
+#endif
+}
 
 void share_out(int32_t shares, const std::function<void(int32_t)> &job) {
   const struct Caller {

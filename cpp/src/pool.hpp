@@ -12,4 +12,7 @@ void share_out(int32_t shares, const std::function<void(int32_t)> &job);
 // How many shares are worth it: no more than there are parts, or threads beside those that are in the core already, and each of 4 million
 // multiply-adds at least, tens of microseconds, which is what waking a thread may cost.
 int32_t shares_for(int32_t threads, int64_t parts, double multiply_adds);
+
+// A moment's rest between two looks at what another thread is to write.
+void pause();
 }  // namespace gatecell

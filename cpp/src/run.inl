@@ -16,32 +16,41 @@ template <class R> class Runner {
  public:
   explicit Runner(const Run &job) : job_(job), layer_(*job.layer), plan_(*layer_.plan), weights_(static_cast<const R *>(layer_.packed)) {
     free_ = static_cast<char *>(job.scratch);
+    char *common = static_cast<char *>(job.common);
     take<Runner>(1);
     row_ = take<R **>(static_cast<int64_t>(plan_.arrays.size()));
     for (size_t a = 0; a < plan_.arrays.size(); a++) {
       row_[a] = take<R *>(job.rows);
       const ArrayInfo &info = plan_.arrays[a];
       const int64_t units = (layer_.sizes[static_cast<size_t>(info.axis)] + 15) / 16 * 16;
-      if (info.kind == Kind::buffer) rows_of(row_[a], job.rows, take<R>(job.rows * units), units);
+      if (info.kind == Kind::buffer) rows_of(row_[a], job.rows, take<R>(common, job.rows * units), units);
       if (info.kind == Kind::row) rows_of(row_[a], job.rows, take<R>(job.rows), 1);
       if (info.kind >= Kind::unit) rows_of(row_[a], job.rows, static_cast<R *>(job.arrays[a].data), 0);
     }
     int64_t loops = 0, tile = 0;
-    for (size_t s = 0; s < plan_.passes.size(); s++)
+    for (size_t s = 0; s < plan_.passes.size(); s++) {
+      borders_ += borders_of(plan_.passes[s]);
       for (size_t l = 0; l < plan_.passes[s].loops.size(); l++, loops++)
         tile = greatest(tile, tile_elements(plan_.passes[s].loops[l], layer_.loops[s][l]));
+    }
     R *const shared = take<R>(tile);
     static_assert(sizeof(Runner) <= RUNNER_BYTES && sizeof(Frame) <= FRAME_BYTES);
     static_assert(sizeof(Register<R>) <= REGISTER_BYTES && sizeof(Column<R>) <= COLUMN_BYTES);
     frame_ = take<Frame>(loops);
     Frame *f = frame_;
     for (size_t s = 0; s < plan_.passes.size(); s++)
-      for (size_t l = 0; l < plan_.passes[s].loops.size(); l++) lay_out(*f++, plan_.passes[s].loops[l], layer_.loops[s][l], shared);
+      for (size_t l = 0; l < plan_.passes[s].loops.size(); l++) lay_out(*f++, plan_.passes[s].loops[l], layer_.loops[s][l], shared, common);
   }
 
   void operator()() {
     int64_t active = plan_.descending && job_.length ? 0 : job_.rows;  // rows in the midst of their sequence, the longest first
-    for (int64_t k = 0; k < job_.steps; k++) {
+    int64_t begin = 0;
+    bool on = true;
+    if (job_.team) {
+      job_.team->join(part_);
+      begin = part_.border / borders_;
+    }
+    for (int64_t k = begin; on && k < job_.steps; k++) {
       const int64_t t = time(k);
       if (job_.length) {
         while (active > 0 && length(active - 1) <= t) active--;
@@ -49,14 +58,24 @@ template <class R> class Runner {
       }
       if (placed_ != t || job_.order) place(t, active);
       Frame *f = frame_;
+      int64_t borders = borders_;
+      const auto border = [&] {  // behind whatever reads or writes units of all members
+        borders--;
+        if (job_.team) on = job_.team->meet(part_, borders == 0);
+      };
       for (const Pass &pass : plan_.passes) {
         for (const Reduction &r : pass.reductions) {
           const int64_t n = layer_.sizes[static_cast<size_t>(plan_.arrays[static_cast<size_t>(r.source)].axis)];
           for (int64_t m = 0; m < active; m++) *rows(r.result)[m] = reduce<R>(r.op, rows(r.source)[m], n);
         }
-        for (size_t l = 0; l < pass.loops.size(); l++) loop(*f++, k, active);
+        if (!pass.reductions.empty()) border();
+        for (size_t l = 0; l < pass.loops.size(); l++) {
+          loop(*f++, k, active);
+          border();
+        }
       }
     }
+    if (job_.team) job_.team->leave(part_);
   }
 
  private:
@@ -70,16 +89,18 @@ template <class R> class Runner {
     Column<R> *columns;
     int64_t row_arrays;                  // how many arrays have one value a row: they become tiles of equal units
     int64_t active, blocks, each, rest;  // so many rows are blocks of `each`, and the first `rest` of one more
-    int64_t wide, tiles;                 // and units tiles of `wide` vectors
+    int64_t members, first, end;         // of so many members this one has these vectors of 16 units,
+    int64_t wide, tiles;                 // tiles of `wide` of them
     R *ahead;       // what given sources add to the sums, biases included, [row][accumulator][padded units]; null: not computed ahead
     R **ahead_row;  // [given segment][row]
   };
 
-  template <class P> P *take(int64_t n) {
-    char *p = free_;
-    free_ += (n * static_cast<int64_t>(sizeof(P)) + 63) / 64 * 64;
+  template <class P> static P *take(char *&free, int64_t n) {
+    char *p = free;
+    free += (n * static_cast<int64_t>(sizeof(P)) + 63) / 64 * 64;
     return reinterpret_cast<P *>(p);
   }
+  template <class P> P *take(int64_t n) { return take<P>(free_, n); }
   static void rows_of(R **to, int64_t n, R *at, int64_t row) {
     for (int64_t m = 0; m < n; m++) to[m] = at + m * row;
   }
@@ -95,7 +116,7 @@ template <class R> class Runner {
     return static_cast<R *>(v.data) + (v.slots ? s % v.slots : s) * v.step;
   }
 
-  void lay_out(Frame &f, const Loop &loop, const PackedLoop &packed, R *shared) {
+  void lay_out(Frame &f, const Loop &loop, const PackedLoop &packed, R *shared, char *&common) {
     f.loop = &loop;
     f.packed = &packed;
     f.active = -1;
@@ -134,7 +155,7 @@ template <class R> class Runner {
     }
     f.columns = take<Column<R>>(static_cast<int64_t>(loop.terms.size()) * row / Of<R>::lanes);
     const bool goes = !job_.order && goes_ahead(packed, job_.steps, job_.rows);
-    f.ahead = goes ? take<R>(ROWS_AHEAD * loop.accumulators * packed.vectors * 16) : nullptr;
+    f.ahead = goes ? take<R>(common, ROWS_AHEAD * loop.accumulators * packed.vectors * 16) : nullptr;
     f.ahead_row = goes ? take<R *>(packed.given * ROWS_AHEAD) : nullptr;
   }
 
@@ -155,17 +176,21 @@ template <class R> class Runner {
   }
 
   // How a loop goes over rows and units; divisions would take as long as a small step.
-  static void divide(Frame &f, int64_t active) {
+  static void divide(Frame &f, int64_t active, const Part &part) {
     f.active = active;
+    f.members = part.members;
     f.blocks = (active + f.most - 1) / f.most;
     f.each = f.blocks ? active / f.blocks : 0;
     f.rest = f.blocks ? active % f.blocks : 0;
     f.wide = active <= FEW_ROWS ? f.width : f.panel;
-    f.tiles = (f.packed->vectors + f.wide - 1) / f.wide;
+    const int64_t panel = f.packed->panel, panels = (f.packed->vectors + panel - 1) / panel;
+    f.first = least(f.packed->vectors, panels * part.member / part.members * panel);
+    f.end = least(f.packed->vectors, panels * (part.member + 1) / part.members * panel);
+    f.tiles = (f.end - f.first + f.wide - 1) / f.wide;
   }
 
   void loop(Frame &f, int64_t step, int64_t active) {
-    if (f.active != active) divide(f, active);
+    if (f.active != active || f.members != part_.members) divide(f, active, part_);
     const Loop &loop = *f.loop;
     const PackedLoop &packed = *f.packed;
     start_ = {weights_ + packed.bias, 0, 0};
@@ -176,8 +201,8 @@ template <class R> class Runner {
     }
     const bool back = (step & 1) != job_.back;
     for (int64_t i = 0; i < f.tiles; i++) {
-      const int64_t v0 = (back ? f.tiles - 1 - i : i) * f.wide;  // to and fro: what L1 still holds is read first
-      const int64_t n = least(f.wide, packed.vectors - v0);
+      const int64_t v0 = f.first + (back ? f.tiles - 1 - i : i) * f.wide;  // to and fro: what L1 still holds is read first
+      const int64_t n = least(f.wide, f.end - v0);
       bool by_memory = false;
       for (int64_t k = 0, b = 0; k < f.blocks; k++) {
         const int64_t m = f.each + (k < f.rest);
@@ -202,12 +227,16 @@ template <class R> class Runner {
     }
   }
 
-  // The sums of given sources, `steps` steps at once: their weights are read once for all of them.
+  // The sums of given sources, of this member's units, `steps` steps at once: their weights are read once for all of them.
   void go_ahead(const Frame &f, int64_t step, int64_t steps) const {
     const PackedLoop &packed = *f.packed;
     constexpr int64_t L = Of<R>::lanes, PARTS = 16 / L;
     const int64_t all = steps * job_.rows, apart = f.loop->accumulators * packed.vectors * 16;
-    for (int64_t r = 0; r < all; r++) std::memcpy(f.ahead + r * apart, weights_ + packed.bias, static_cast<size_t>(apart) * sizeof(R));
+    for (int64_t r = 0; r < all * f.loop->accumulators; r++) {
+      const int64_t at = (r % f.loop->accumulators * packed.vectors + f.first) * 16;
+      R *sum = f.ahead + r / f.loop->accumulators * apart + at;
+      std::memcpy(sum, weights_ + packed.bias + at, static_cast<size_t>(f.end - f.first) * 16 * sizeof(R));
+    }
     Rows<R> source[MOST_SEGMENTS];
     R **row = f.ahead_row;
     for (const Group &g : packed.groups) {
@@ -221,7 +250,7 @@ template <class R> class Runner {
         source[segments++] = {row, s.k};
         row += ROWS_AHEAD;
       }
-      for (int64_t v = 0; segments && v < packed.vectors; v += packed.panel) {
+      for (int64_t v = f.first; segments && v < f.end; v += packed.panel) {
         const int64_t width = least(packed.panel, packed.vectors - v), vectors = columns * width * PARTS, most = tile_rows(vectors);
         for (int64_t r = 0; r < all; r += most) {
           Column<R> *c = f.columns;
@@ -330,6 +359,8 @@ template <class R> class Runner {
   const gatecell_layer &layer_;
   const gatecell_plan &plan_;
   const R *weights_;
+  Part part_;            // which of the units are computed here
+  int64_t borders_ = 0;  // in a step
   char *free_;           // of the scratch, what is left
   R ***row_;             // [array][row]: where the rows lie now
   int64_t placed_ = -1;  // at this step

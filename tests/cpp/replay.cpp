@@ -1,17 +1,22 @@
 // Replays what tests/replay.py recorded, through the C door, and writes down what came out: for the bits of one build or instruction set
-// against another's.  Usage: replay RECORD RESULTS.  Not here: verdicts; tests/test_builds.py compares.
+// against another's.  Usage: replay RECORD RESULTS [THREADS]; with THREADS, so many share the units of every run of a layer.  Not here: verdicts; tests/test_builds.py compares.
 //
 // A record is one command after the other: a letter, then numbers (int64) and blobs (length in bytes, bytes, padding to eight), as the
 // functions below read them.  Results are the arrays that a command may have changed, one behind the other.
+#include <algorithm>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <fstream>
 #include <iterator>
+#include <numeric>
+#include <thread>
 #include <vector>
 
+#include "dispatch.hpp"
 #include "gatecell/gatecell.h"
+#include "team.hpp"
 
 namespace {
 
@@ -27,6 +32,7 @@ void must(gatecell_status status, const char *what) { must(status == GATECELL_OK
 std::vector<char> record;
 size_t position = 0;
 std::ofstream results;
+int32_t members = 0;
 
 int64_t number() {
   int64_t n = 0;
@@ -106,6 +112,27 @@ void layer() {
   layers.push_back({l, type});
 }
 
+// By `members` threads that share the units from the first step on, be there work for them or not.
+void run_by_units(const Layer &l, int64_t T, int64_t B, const gatecell_array *arrays, const int64_t *lengths, bool late) {
+  std::vector<int64_t> order(static_cast<size_t>(lengths ? B : 0));
+  std::iota(order.begin(), order.end(), 0);
+  std::stable_sort(order.begin(), order.end(), [&](int64_t a, int64_t b) { return lengths[a] > lengths[b]; });
+  const int64_t common = gatecell::common_bytes(*l.layer, T, B), own = gatecell::scratch_bytes(*l.layer, T, B);
+  const auto bytes = static_cast<size_t>(common + members * own);
+  char *memory = static_cast<char *>(std::aligned_alloc(64, (bytes + 63) / 64 * 64));
+  std::memset(memory, 0x7f, bytes);
+  gatecell::Team team(members);
+  std::vector<std::thread> threads;
+  for (int32_t m = 0; m < members; m++)
+    threads.emplace_back([&, m] {
+      const gatecell::Kernels *k = gatecell::kernels();
+      k->run[l.type](k->lay_out[l.type](
+          {l.layer, arrays, T, B, 0, lengths ? order.data() : nullptr, lengths, late, false, memory, memory + common + m * own, &team}));
+    });
+  for (std::thread &t : threads) t.join();
+  std::free(memory);
+}
+
 void run() {
   const Layer &l = layers.at(static_cast<size_t>(number()));
   const int64_t T = number(), B = number(), threads = number(), late = number();
@@ -113,9 +140,11 @@ void run() {
   Memory memory(l.type);
   std::vector<gatecell_array> arrays(static_cast<size_t>(number()));
   for (gatecell_array &a : arrays) a = memory.place();
-  must(gatecell_layer_run_lengths(l.layer, T, B, arrays.data(), lengths.empty() ? nullptr : lengths.data(), static_cast<int32_t>(late),
-                                  static_cast<int32_t>(threads)),
-       "run");
+  const int64_t *of = lengths.empty() ? nullptr : lengths.data();
+  if (members && T && B)
+    run_by_units(l, T, B, arrays.data(), of, late != 0);
+  else
+    must(gatecell_layer_run_lengths(l.layer, T, B, arrays.data(), of, static_cast<int32_t>(late), static_cast<int32_t>(threads)), "run");
   memory.done();
 }
 
@@ -244,7 +273,9 @@ void command(int64_t letter) {
 
 int main(int argc, char **argv) {
   must(gatecell_cpu() != nullptr, "instruction set");
-  must(argc == 3, "usage: replay RECORD RESULTS");
+  must(argc == 3 || argc == 4, "usage: replay RECORD RESULTS [THREADS]");
+  members = argc == 4 ? std::atoi(argv[3]) : 0;
+  must(0 <= members && members <= gatecell::Team::MOST, "too many threads");
   std::ifstream file(argv[1], std::ios::binary);
   record.assign(std::istreambuf_iterator<char>(file), {});
   results.open(argv[2], std::ios::binary);

@@ -14,9 +14,9 @@ std::mt19937 random_bits(7);
 
 float uniform() { return std::uniform_real_distribution<float>(-1.0f, 1.0f)(random_bits); }
 
-std::vector<float> draw(int64_t n) {
+std::vector<float> draw(int64_t n, float most = 1.0f) {
   std::vector<float> v(static_cast<size_t>(n));
-  for (float &x : v) x = uniform();
+  for (float &x : v) x = most * uniform();
   return v;
 }
 
@@ -43,7 +43,7 @@ gatecell_plan *linear_plan() {
 int64_t up(int64_t n) { return (n + GATECELL_PAD - 1) / GATECELL_PAD * GATECELL_PAD; }
 
 void layer_is_the_plain_loop(const gatecell_plan *plan, int64_t T, int64_t B, int64_t I, int64_t H, int32_t threads) {
-  const std::vector<float> W = draw(H * I), R = draw(H * H), b = draw(H), x = draw(T * B * I);
+  const std::vector<float> W = draw(H * I), R = draw(H * H, 1.7f / std::sqrt(static_cast<float>(H))), b = draw(H), x = draw(T * B * I);
   const int64_t wide = up(H), sizes[] = {I, H};
   const gatecell_weight weights[] = {{W.data(), b.data(), I}, {R.data(), nullptr, H}};
   gatecell_layer *layer = nullptr;
@@ -109,6 +109,7 @@ int main() {
   for (const int64_t H : {1, 3, 15, 16, 17, 33, 130})
     for (const int64_t B : {1, 2, 5, 6, 7, 9, 33}) layer_is_the_plain_loop(plan, 3, B, 5, H, 2);
   layer_is_the_plain_loop(plan, 20, 70, 60, 120, 3);
+  for (const int64_t B : {1, 2, 3}) layer_is_the_plain_loop(plan, 120, B, 30, 290, 2);  // units shared
   for (const int64_t N : {1, 16, 17, 63, 64, 65, 130})
     for (const int64_t M : {1, 5, 6, 7, 12, 31}) outer_is_the_plain_sum(7, 41, N, M, 2);
   outer_is_the_plain_sum(30, 64, 130, 70, 3);
