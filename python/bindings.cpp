@@ -1,4 +1,4 @@
-// gatecell._core: the core's C functions over NumPy arrays.  The only file that knows pybind11.  Not here: numerics, policy.
+// gatecell._core: the core's C functions over NumPy arrays.  With the headers beside it the only file that knows pybind11.  Not here: numerics, policy.
 //
 // What comes in was checked by gatecell.tensor.engine, which owns the layout of every array; the doors check once more what
 // would otherwise reach memory that is not an array's.
@@ -20,39 +20,13 @@
 
 #include "blocks.hpp"
 #include "gatecell/gatecell.h"
+#include "outer.hpp"
+#include "places.hpp"
 #include "unlocked.hpp"
 
 namespace py = pybind11;
 
 namespace {
-
-void check(gatecell_status status) {
-  if (status == GATECELL_OK) return;
-  if (status == GATECELL_NO_MEMORY) throw std::bad_alloc();
-  if (status == GATECELL_NO_CPU) throw std::runtime_error(gatecell_message());
-  throw py::value_error(gatecell_message());
-}
-
-gatecell_type type_of(const py::array &a) {
-  if (py::isinstance<py::array_t<float>>(a)) return GATECELL_FLOAT32;
-  if (py::isinstance<py::array_t<double>>(a)) return GATECELL_FLOAT64;
-  throw py::type_error("the core wants arrays of float32 or float64, got " + py::str(a.dtype()).cast<std::string>());
-}
-
-// Where an array (slots, B, units) lies, which has to be large enough; (B, units) is the same at every step, (units) for every row, too.
-gatecell_array place(const py::array &a, gatecell_type type, int64_t slots, int64_t B, int64_t units) {
-  if (type_of(a) != type) throw py::type_error("the core wants arrays of one type");
-  const py::ssize_t d = a.ndim(), each = a.itemsize();
-  if (d < 1 || d > 3 || (a.shape(d - 1) > 1 && a.strides(d - 1) != each))
-    throw py::value_error("the core wants an array (slots, B, units), (B, units) or (units), with contiguous units");
-  if (a.shape(d - 1) < units || (d > 1 && a.shape(d - 2) < B) || (d > 2 && a.shape(0) < slots))
-    throw py::value_error("the core was given an array that is too small for its part");
-  const int64_t step = d > 2 ? a.strides(0) : 0, row = d > 1 ? a.strides(d - 2) : 0;
-  if (step % each || row % each) throw py::value_error("the core wants strides of whole elements");
-  return {const_cast<void *>(a.data()), step / each, row / each, 0};
-}
-
-bool runs_back(const gatecell_array &a) { return a.step < 0; }
 
 // A pointer for modules that speak C, in a capsule that bears its type's name and keeps alive what it points into.
 template <class Owner> py::capsule lend(const void *pointer, const char *type, Owner owner) {
@@ -80,14 +54,6 @@ struct Plan {
     return {static_cast<size_t>(axes), static_cast<size_t>(families), static_cast<size_t>(arrays)};
   }
 };
-
-using Lengths = py::array_t<int64_t, py::array::c_style>;
-
-const int64_t *lengths_of(const std::optional<Lengths> &lengths, int64_t B) {
-  if (!lengths) return nullptr;
-  if (lengths->ndim() != 1 || lengths->shape(0) != B) throw py::value_error("a run wants one length for every row");
-  return lengths->data();
-}
 
 // How much of an array a run touches: slots beside its steps, or IN_TURN, two of them for all steps; and elements of a row.
 using Extent = std::pair<int64_t, int64_t>;
@@ -154,39 +120,6 @@ struct Layer {
     check(unlocked([&] { return gatecell_layer_run_lengths(layer.get(), T, B, placed.data(), of, late, threads); }));
   }
 };
-
-// Gradients (T, B, N) or (B, N), argument alike with M units; the products of gradient k are added to products[gates[k]], (N, M) of
-// (G, N, M), and its own sum to sums[gates[k]], of (G, N).  `back`: from the last step to the first.
-void outer(const std::vector<py::array> &gradients, const std::vector<int64_t> &gates, const py::array &argument, py::array &products,
-           std::optional<py::array> &sums, int threads, const std::optional<Lengths> &lengths, bool back) {
-  const gatecell_type type = type_of(products);
-  if (gradients.empty() || gates.size() != gradients.size() || gradients[0].ndim() < 2 || products.ndim() != 3)
-    throw py::value_error("outer wants gradients (T, B, N) or (B, N), the gate of each, and a place (G, N, M)");
-  const int64_t T = gradients[0].ndim() > 2 ? gradients[0].shape(0) : 1, B = gradients[0].shape(gradients[0].ndim() - 2);
-  const int64_t G = products.shape(0), N = products.shape(1), M = products.shape(2);
-  if (sums && (type_of(*sums) != type || sums->ndim() != 2 || sums->shape(0) != G || sums->shape(1) != N))
-    throw py::value_error("outer wants sums of shape (G, N)");
-  if (!(products.flags() & (sums ? sums->flags() : ~0) & py::array::c_style)) throw py::value_error("outer wants contiguous places");
-  const auto turned = [&](const py::array &a, int64_t units) {
-    const gatecell_array p = place(a, type, T, B, units);
-    return back ? gatecell_array{static_cast<char *>(p.data) + (T - 1) * p.step * a.itemsize(), -p.step, p.row, 0} : p;
-  };
-  std::vector<gatecell_array> g;
-  std::vector<void *> out, alone;
-  for (size_t k = 0; k < gradients.size(); k++) {
-    if (gates[k] < 0 || gates[k] >= G) throw py::value_error("outer was given a gate that its place lacks");
-    g.push_back(turned(gradients[k], (N + GATECELL_PAD - 1) / GATECELL_PAD * GATECELL_PAD));
-    out.push_back(products.mutable_data(gates[k]));
-    if (sums) alone.push_back(sums->mutable_data(gates[k]));
-  }
-  const gatecell_array a = turned(argument, M);
-  const bool late = runs_back(a) || runs_back(g[0]);
-  const int64_t *of = lengths_of(lengths, B);
-  check(unlocked([&] {
-    return gatecell_outer(type, T, B, static_cast<int64_t>(g.size()), g.data(), N, &a, M, out.data(), M, sums ? alone.data() : nullptr, of,
-                          late, threads);
-  }));
-}
 
 using Halves = py::array_t<int16_t, py::array::c_style>;
 using Words = py::array_t<int32_t, py::array::c_style>;
@@ -358,8 +291,7 @@ PYBIND11_MODULE(_core, m) {
   m.def("quantize", &quantize, py::arg("x"), py::arg("offset"), py::arg("scale"), py::arg("largest"));
   m.def("dequantize", &dequantize, py::arg("q"), py::arg("scale"));
   m.def("function", &function, py::arg("name"), py::arg("x"));
-  m.def("outer", &outer, py::arg("gradients"), py::arg("gates"), py::arg("argument"), py::arg("products"), py::arg("sums"),
-        py::arg("threads"), py::arg("lengths") = py::none(), py::arg("back") = false);
+  m.def("outer", &outer, py::arg("terms"), py::arg("threads"), py::arg("lengths") = py::none(), py::arg("back") = false);
   m.attr("functions") = py::capsule(&FUNCTIONS, GATECELL_FUNCTIONS);
   py::class_<Plan, std::shared_ptr<Plan>>(m, "Plan")
       .def(py::init<const std::vector<int32_t> &, const std::vector<double> &>(), py::arg("code"), py::arg("constants"))

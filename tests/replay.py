@@ -124,14 +124,18 @@ class Recorder:
         self.add("L", numbered, blob(np.array(fit.sizes, np.int64)), blob(strides), blobs(matrices), blobs(biases))
         return self.keep("L", layer)
 
-    def outer(self, gradients, gates, argument, products, sums, threads, lengths=None, back=False):
-        memory, dtype = Memory(), argument.dtype
-        T, B, (_, N, M) = gradients[0].shape[0] if gradients[0].ndim > 2 else 1, gradients[0].shape[-2], products.shape
-        late = any(a.ndim > 2 and (a.strides[0] < 0) != back for a in (argument, gradients[0]))
-        places = numbers(len(gradients)) + b"".join(memory.place(a, turned=T * back) for a in (*gradients, argument))
-        places += b"".join(memory.pointer(None if out is None else out[g]) for out in (products, sums) for g in gates)
-        self.add("O", numbers(TYPES.index(dtype), T, B, N, M, M, threads, late), ragged(lengths), memory.before(), places)
-        _core.outer(gradients, gates, argument, products, sums, threads, lengths, back)
+    def outer(self, terms, threads, lengths=None, back=False):
+        memory, first = Memory(), terms[0][0][0]
+        T, B = first.shape[0] if first.ndim > 2 else 1, first.shape[-2]
+        late = any(a.ndim > 2 and (a.strides[0] < 0) != back for term in terms for a in (term[0][0], term[2]) if a is not None)
+        each = b""
+        for gradients, gates, argument, places, sums in terms:
+            N, M = (sums if places is None else places).shape[1], 0 if argument is None else places.shape[2]
+            each += numbers(len(gradients), N, M)
+            each += b"".join(memory.place(a, turned=T * back) for a in (*gradients, *(() if argument is None else (argument,))))
+            each += b"".join(memory.pointer(None if out is None else out[g]) for out in (places, sums) for g in gates)
+        self.add("O", numbers(TYPES.index(first.dtype), T, B, threads, late), ragged(lengths), memory.before(), numbers(len(terms)), each)
+        _core.outer(terms, threads, lengths, back)
         self.came("weight gradients", memory.after())
 
     def function(self, name, x):

@@ -265,7 +265,7 @@ OUTER = {"gradient": (3, 2, 16), "gate": 1, "argument": (3, 2, 4), "products": (
 def test_the_core_refuses_sums_of_what_does_not_fit(name, wrong, says):
     def outer(of):
         made = {k: v if k == "gate" else np.ones(v, np.float32) for k, v in of.items()}
-        _core.outer([made["gradient"]], [made["gate"]], made["argument"], made["products"], made["sums"], 1)
+        _core.outer([([made["gradient"]], [made["gate"]], made["argument"], made["products"], made["sums"])], 1)
         return made
 
     made = outer(OUTER)
@@ -274,13 +274,50 @@ def test_the_core_refuses_sums_of_what_does_not_fit(name, wrong, says):
         outer(OUTER | {name: wrong})
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_sums_of_several_terms_are_the_plain_sums_and_those_of_each_alone(dtype, threads):
+    rng, T, B = np.random.default_rng(5), 37, 30
+
+    def drawn(*shape):
+        return rng.normal(size=shape).astype(dtype)
+
+    a, b, c = drawn(T, B, 112), drawn(T, B, 112), drawn(T, B, 16)  # the first two of 100 units, the last of 7
+    x, h, parameter = drawn(T, B, 13), drawn(T + 1, B, 50), drawn(B, 1)  # one is the same at every step
+
+    def terms():
+        return [
+            ([a, b], [1, 0], x, np.ones((2, 100, 13), dtype), np.ones((2, 100), dtype)),
+            ([a, b], [0, 1], h[:T], np.ones((2, 100, 45), dtype), None),
+            ([c], [0], h[1:], np.ones((1, 7, 50), dtype), np.ones((1, 7), dtype)),
+            ([a], [0], parameter, np.ones((1, 100, 1), dtype), None),
+            ([c], [0], None, None, np.ones((1, 7), dtype)),
+        ]
+
+    def wide(array, units):
+        return np.broadcast_to(array, (T, B, array.shape[-1]))[..., :units].astype(np.float64)
+
+    together, apart = terms(), terms()
+    for called in (together, *([term] for term in apart)):
+        _core.outer(called, threads, None, True)
+    for (gradients, gates, argument, places, sums), (*_, alone, alone_sums) in zip(together, apart, strict=True):
+        for out, same in ((places, alone), (sums, alone_sums)):
+            assert out is same is None or np.array_equal(out, same)
+        for gradient, gate in zip(gradients, gates, strict=True):
+            if places is not None:
+                want = 1 + np.einsum("tbn,tbm->nm", wide(gradient, places.shape[1]), wide(argument, places.shape[2]))
+                assert np.abs(places[gate] - want).max() <= budgets.OUTER[dtype]
+            if sums is not None:
+                assert np.abs(sums[gate] - 1 - wide(gradient, sums.shape[1]).sum(axis=(0, 1))).max() <= budgets.OUTER[dtype]
+
+
 def test_the_core_refuses_sums_into_what_is_not_its_to_write():
     g, x, out = (np.ones(OUTER[k], np.float32) for k in ("gradient", "argument", "products"))
     with pytest.raises(ValueError, match="contiguous places"):
-        _core.outer([g], [0], x, out.swapaxes(0, 1).copy().swapaxes(0, 1), None, 1)
+        _core.outer([([g], [0], x, out.swapaxes(0, 1).copy().swapaxes(0, 1), None)], 1)
     out.flags.writeable = False
     with pytest.raises(ValueError, match="not writeable"):
-        _core.outer([g], [0], x, out, None, 1)
+        _core.outer([([g], [0], x, out, None)], 1)
 
 
 @pytest.mark.parametrize(("value", "error"), [(0, ValueError), (-1, ValueError), (1.5, TypeError), ("2", TypeError), (True, TypeError)])

@@ -49,7 +49,7 @@ HEAVY = [
     "hypothesis",
     "pytest",
 ]
-BINDINGS = (Path("python/bindings.cpp"), Path("python/unlocked.hpp"))  # all that know Python's C interface
+BINDINGS = [Path("python") / name for name in ("bindings.cpp", "outer.hpp", "places.hpp", "unlocked.hpp")]  # that know Python's C interface
 CODE = {".py", ".pyx", ".pxd", ".pyi", ".cpp", ".hpp", ".h", ".c", ".inl", ".S", ".ld", ".js"}
 LINES = 400
 WHEEL = 3_000_000

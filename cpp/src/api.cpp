@@ -10,6 +10,7 @@
 #include <thread>
 #include <vector>
 
+#include "checks.hpp"
 #include "dispatch.hpp"
 #include "message.hpp"
 #include "plan.hpp"
@@ -47,15 +48,9 @@ constexpr int64_t RUN_ROWS = 4;
 // Where threads share a step's units, each has so many multiply-adds between two borders at least, some 0.6 us of one row: a border
 // takes up to 0.5 us where cores are far from each other.
 constexpr double BORDER_WORK = 32e3;
-// A share of weight gradients has so many columns at least, if it has not all of them: register tiles are to be full.
-constexpr int64_t OUTER_COLUMNS = 16;
 
 int64_t piece(int64_t bytes) { return (bytes + 63) / 64 * 64; }
 int64_t up(int64_t n) { return (n + GATECELL_PAD - 1) / GATECELL_PAD * GATECELL_PAD; }
-int64_t size_of(gatecell_type type) { return type == GATECELL_FLOAT32 ? 4 : 8; }
-bool good(const int64_t *lengths, int64_t T, int64_t B) {
-  return !lengths || std::all_of(lengths, lengths + B, [T](int64_t n) { return 0 <= n && n <= T; });
-}
 // How many shares a run over so many steps of rows has.
 int32_t shares_of(const gatecell_layer &layer, int32_t threads, int64_t B, double steps) {
   return shares_for(threads, (B + RUN_ROWS - 1) / RUN_ROWS, layer.work * steps);
@@ -95,7 +90,6 @@ bool complete(const gatecell_layer &layer, const gatecell_array *arrays) {
     return arrays++->data || own;
   });
 }
-bool is_type(gatecell_type type) { return type == GATECELL_FLOAT32 || type == GATECELL_FLOAT64; }
 
 }  // namespace
 
@@ -144,11 +138,6 @@ int64_t scratch_bytes(const gatecell_layer &layer, int64_t steps, int64_t rows) 
       tile = std::max(tile, piece(tile_elements(loop, packed) * size));
     }
   return own + piece(loops * FRAME_BYTES) + tile;
-}
-
-int64_t outer_bytes(const Outer &job, gatecell_type type) {
-  const int64_t blocks = (job.m + 1 + OUTER_ROWS - 1) / OUTER_ROWS;
-  return (blocks * OUTER_ROWS * (OUTER_DEPTH + (job.last - job.first) * OUTER_UNITS) + OUTER_UNITS * OUTER_DEPTH + 64) * size_of(type);
 }
 
 }  // namespace gatecell
@@ -250,41 +239,6 @@ gatecell_status gatecell_stepper_run(gatecell_stepper *stepper, int32_t turn, in
     return gatecell_layer_run(layer, 1, stepper->rows, stepper->arrays[turn & 1].data(), threads);
   kernels()->run[layer->type](stepper->laid_out[turn & 1]);
   return GATECELL_OK;
-}
-
-gatecell_status gatecell_outer(gatecell_type type, int64_t T, int64_t B, int64_t gates, const gatecell_array *gradient, int64_t N,
-                               const gatecell_array *argument, int64_t M, void *const *out, int64_t row, void *const *sums,
-                               const int64_t *lengths, int32_t late, int32_t threads) try {
-  if (!is_type(type) || T < 0 || B < 0 || gates < 1 || N < 1 || M < 1 || row < M || !gradient || !argument || !out || threads < 1)
-    return fail(GATECELL_BAD_ARGUMENT, "outer wants gradients, an argument, places to add to, and sizes of at least 1");
-  if (!good(lengths, T, B)) return fail(GATECELL_BAD_ARGUMENT, "outer wants lengths of 0 to T");
-  const Kernels *k = kernels();
-  if (!k) return GATECELL_NO_CPU;
-  const int64_t panels = gates * ((N + OUTER_UNITS - 1) / OUTER_UNITS);
-  const double work = static_cast<double>(T) * static_cast<double>(B) * static_cast<double>(gates * N * M);
-  const int32_t most = shares_for(threads, std::max(panels, M / OUTER_COLUMNS), work);
-  // Each share packs both sides.  A gradient costs a twentieth of an argument, unit by unit: every share has all of the cheaper one.
-  const bool columns = M >= OUTER_COLUMNS * most && 20 * M > gates * N;
-  const auto shares = columns ? most : static_cast<int32_t>(std::min<int64_t>(most, panels));
-  std::atomic<bool> starved{false};
-  const auto share_of = [&](int32_t share) {
-    const auto from = [&](int64_t of, int32_t k) { return of * k / shares; };
-    const bool last = share == shares - 1;  // the biases' sums are one column more
-    const int64_t skip = columns ? from(M + 1, share) : 0, m = columns ? (last ? M : from(M + 1, share + 1)) - skip : M;
-    const int64_t p0 = columns ? 0 : from(panels, share), p1 = columns ? panels : from(panels, share + 1);
-    Outer job{T,       B,         gates, N,  m,      row, skip, gradient, argument, out, columns && !last ? nullptr : sums,
-              lengths, late != 0, p0,    p1, nullptr};
-    job.scratch = thread_scratch(outer_bytes(job, type));
-    if (!job.scratch) {
-      starved = true;
-      return;
-    }
-    k->outer[type](job);
-  };
-  share_out(shares, std::ref(share_of));
-  return starved ? fail(GATECELL_NO_MEMORY, "no memory for weight gradients") : GATECELL_OK;
-} catch (const std::bad_alloc &) {
-  return fail(GATECELL_NO_MEMORY, "no memory for weight gradients");
 }
 
 gatecell_status gatecell_function(const char *name, gatecell_type type, int64_t n, const void *x, void *y) {

@@ -2,6 +2,7 @@
 #pragma once
 #include <cstddef>
 #include <cstdint>
+#include <vector>
 
 #include "gatecell/gatecell.h"
 #include "plan.hpp"
@@ -23,17 +24,40 @@ struct Run {
   Team *team = nullptr;        // who share the units; null: nobody
 };
 
-// One share of the weight gradients: panels [first, last) of 64 units, counted through the gates, times m units of the argument.
+// What gradients are multiplied by, in blocks of OUTER_ROWS units, counted through all arguments.
+struct OuterArgument {
+  gatecell_array array;
+  int64_t units, block;  // `block`: the first of its own
+};
+
+struct OuterProduct {  // of a gradient by an argument: out[n * row + m]
+  size_t argument;
+  void *out;
+  int64_t row;
+};
+
+// All that is summed of a gradient.
+struct OuterGradient {
+  gatecell_array array;
+  int64_t units;
+  std::vector<OuterProduct> products;
+  std::vector<void *> sums;  // of the gradient alone: out[n]
+};
+struct OuterPanel {  // OUTER_UNITS of its units at most
+  const OuterGradient *gradient;
+  int64_t unit, units;  // the first, and how many
+};
+
+// One share of the weight gradients: panels [panel, panels) times blocks [block, blocks) of the arguments.
 struct Outer {
-  int64_t steps, batch, gates, n, m, row;
-  int64_t skip;  // units of the argument before the first of these
-  const gatecell_array *gradient, *argument;
-  void *const *out;
-  void *const *sums;      // null: another share's
+  int64_t steps, batch;
+  const std::vector<OuterArgument> &arguments;
+  const OuterPanel *panel, *panels;
+  int64_t block, blocks;
+  bool sums;              // of gradients alone; else another share's
   const int64_t *length;  // of each row of the batch, null: all steps
   bool late;              // as in Run
-  int64_t first, last;
-  void *scratch;  // outer_bytes(job)
+  void *scratch;          // outer_bytes(job)
 };
 
 // One share of an integer run: rows [first, last) of the batch, all steps.
@@ -98,7 +122,32 @@ constexpr int64_t MOST_VECTORS = MOST_ACCUMULATORS * 8;  // 16 units are eight v
 
 // Rows of the largest register tile, and vectors of 16 units of the widest tile that the interpreter works on.
 constexpr int64_t TILE_ROWS = 8, TILE_VECTORS = 4;
-constexpr int64_t OUTER_ROWS = 6, OUTER_UNITS = 64, OUTER_DEPTH = 256;
+constexpr int64_t OUTER_UNITS = 64, OUTER_ROWS = 6, OUTER_DEPTH = 128;
+// Elements that packed blocks take.  A cache line lies between them: those of a row would else share a few sets.
+constexpr int64_t outer_packed(int64_t blocks) { return blocks * (OUTER_DEPTH * OUTER_ROWS + 16); }
+
+// A share's blocks of an argument, and their units.  Static: a kernel's own copy, with its instruction set.
+struct OuterSpan {
+  int64_t block, blocks, unit, units;
+};
+static inline OuterSpan span_of(const Outer &job, const OuterArgument &a) {
+  const int64_t end = a.block + (a.units + OUTER_ROWS - 1) / OUTER_ROWS;
+  const int64_t first = a.block > job.block ? a.block : job.block, last = end < job.blocks ? end : job.blocks;
+  if (first >= last) return {first, 0, 0, 0};
+  const int64_t unit = (first - a.block) * OUTER_ROWS, until = (last - a.block) * OUTER_ROWS;
+  return {first, last - first, unit, (until < a.units ? until : a.units) - unit};
+}
+static inline OuterSpan span_of(const Outer &job, size_t argument) { return span_of(job, job.arguments[argument]); }
+
+// Elements of a share's sums: each panel's own, then those of its products, block by block.
+static inline int64_t outer_totals(const Outer &job) {
+  int64_t n = 0;
+  for (const OuterPanel *p = job.panel; p < job.panels; p++) {
+    n += OUTER_UNITS;
+    for (const OuterProduct &product : p->gradient->products) n += span_of(job, product.argument).blocks * OUTER_ROWS * OUTER_UNITS;
+  }
+  return n;
+}
 
 // Vectors of 16 units side by side in a panel of packed weights: so many that it has four columns.
 constexpr int panel_width(int widest_group) { return widest_group > 2 ? 1 : widest_group == 2 ? 2 : 4; }

@@ -9,6 +9,9 @@ from numpy.typing import NDArray
 Array: TypeAlias = NDArray[Any]
 Extent: TypeAlias = tuple[int, int]
 """How much of an array a run touches: slots beside its steps, or IN_TURN, two of them for all steps; and elements of a row."""
+OuterTerm: TypeAlias = tuple[Sequence[Array], Sequence[int], Array | None, Array | None, Array | None]
+"""Gradients (T, B, N) or (B, N), the gate of each, an argument of M units or none, and places by gates: (G, N, M) for the products with it,
+(G, N) for the sums of the gradients alone."""
 
 IN_TURN: int
 PAD: int
@@ -33,16 +36,7 @@ def mask(
     kept: float,
     threads: int,
 ) -> Array: ...
-def outer(
-    gradients: Sequence[Array],
-    gates: Sequence[int],
-    argument: Array,
-    products: Array,
-    sums: Array | None,
-    threads: int,
-    lengths: Array | None = None,
-    back: bool = False,
-) -> None: ...
+def outer(terms: Sequence[OuterTerm], threads: int, lengths: Array | None = None, back: bool = False) -> None: ...
 
 class Plan:
     def __init__(self, code: Sequence[int], constants: Sequence[float]) -> None: ...

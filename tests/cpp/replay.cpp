@@ -148,21 +148,29 @@ void run() {
   memory.done();
 }
 
+struct Term {
+  std::vector<gatecell_array> gradients;
+  gatecell_array argument{};
+  std::vector<void *> out, sums;
+};
+
 void outer() {
   const auto type = static_cast<gatecell_type>(number());
-  const int64_t T = number(), B = number(), N = number(), M = number(), row = number(), threads = number(), late = number();
+  const int64_t T = number(), B = number(), threads = number(), late = number();
   const auto lengths = array<int64_t>();
   Memory memory(type);
-  std::vector<gatecell_array> gradients(static_cast<size_t>(number()));
-  for (gatecell_array &g : gradients) g = memory.place();
-  const gatecell_array argument = memory.place();
-  std::vector<void *> out(gradients.size()), sums(gradients.size());
-  bool any = false;
-  for (void *&o : out) o = memory.pointer();
-  for (void *&s : sums) any |= (s = memory.pointer()) != nullptr;
-  must(gatecell_outer(type, T, B, static_cast<int64_t>(out.size()), gradients.data(), N, &argument, M, out.data(), row,
-                      any ? sums.data() : nullptr, lengths.empty() ? nullptr : lengths.data(), static_cast<int32_t>(late),
-                      static_cast<int32_t>(threads)),
+  std::vector<Term> terms(static_cast<size_t>(number()));
+  std::vector<gatecell_outer_products> products;
+  for (Term &t : terms) {
+    const int64_t gates = number(), N = number(), M = number();
+    for (int64_t k = 0; k < gates; k++) t.gradients.push_back(memory.place());
+    if (M) t.argument = memory.place();
+    for (int64_t k = 0; k < gates; k++) t.out.push_back(memory.pointer());
+    for (int64_t k = 0; k < gates; k++) t.sums.push_back(memory.pointer());
+    products.push_back({gates, t.gradients.data(), N, M ? &t.argument : nullptr, M, t.out.data(), M, t.sums.data()});
+  }
+  must(gatecell_outer(type, T, B, products.data(), static_cast<int64_t>(products.size()), lengths.empty() ? nullptr : lengths.data(),
+                      static_cast<int32_t>(late), static_cast<int32_t>(threads)),
        "outer");
   memory.done();
 }

@@ -78,7 +78,8 @@ void outer_is_the_plain_sum(int64_t T, int64_t B, int64_t N, int64_t M, int32_t 
   const gatecell_array gradient{const_cast<float *>(g.data()), B * wide, wide, 0}, argument{const_cast<float *>(a.data()), B * M, M, 0};
   void *const outs[] = {out.data()};
   void *const totals[] = {sums.data()};
-  assert(gatecell_outer(GATECELL_FLOAT32, T, B, 1, &gradient, N, &argument, M, outs, M, totals, nullptr, 0, threads) == GATECELL_OK);
+  const gatecell_outer_products products{1, &gradient, N, &argument, M, outs, M, totals};
+  assert(gatecell_outer(GATECELL_FLOAT32, T, B, &products, 1, nullptr, 0, threads) == GATECELL_OK);
   for (int64_t n = 0; n < N; n++) {
     double total = 2.0;
     for (int64_t r = 0; r < T * B; r++) total += g[static_cast<size_t>(r * wide + n)];

@@ -82,12 +82,23 @@ gatecell_status gatecell_stepper_new(const gatecell_layer *layer, int64_t B, con
 void gatecell_stepper_free(gatecell_stepper *stepper);
 gatecell_status gatecell_stepper_run(gatecell_stepper *stepper, int32_t turn, int32_t threads);
 
-/* Weight gradients: out[g][n * row + m] += sum over t, b of gradient[g][t, b, n] * argument[t, b, m], and
- * sums[g][n] += sum over t, b of gradient[g][t, b, n] where sums and sums[g] are not NULL; `lengths`, `late` as above.
+/* Weight gradients: out[g][n * row + m] += sum over t, b of gradient[g][t, b, n] * argument[t, b, m] where argument is not NULL, and
+ * sums[g][n] += sum over t, b of gradient[g][t, b, n] where sums and sums[g] are not NULL. */
+typedef struct {
+  int64_t gates;
+  const gatecell_array *gradient; /* one for every gate */
+  int64_t N;
+  const gatecell_array *argument;
+  int64_t M;
+  void *const *out;
+  int64_t row;
+  void *const *sums;
+} gatecell_outer_products;
+
+/* Several of them over the same steps, as above with `lengths` and `late`; gradients and arguments that several share are read once.
  * A sum goes on from what its place holds: calls over one part after the other give the bits of one over all, if all but the last have a
- * multiple of 32 steps of rows. */
-gatecell_status gatecell_outer(gatecell_type type, int64_t T, int64_t B, int64_t gates, const gatecell_array *gradient, int64_t N,
-                               const gatecell_array *argument, int64_t M, void *const *out, int64_t row, void *const *sums,
+ * multiple of 32 steps of rows.  Places are all different.  Allocates a little for as long as the call lasts. */
+gatecell_status gatecell_outer(gatecell_type type, int64_t T, int64_t B, const gatecell_outer_products *products, int64_t count,
                                const int64_t *lengths, int32_t late, int32_t threads);
 
 /* One step in integers, docs/arithmetic.md; `code`: see integer.cpp.  The weights are copied.  `interpret`: use no compiled step. */

@@ -108,7 +108,7 @@ def outer(g: Array, x: Array, alone: bool = False) -> tuple[Array, Array | None]
             wide = np.zeros((*g.shape[:-1], padded(n)), g.dtype)
             wide[..., :n] = g
             g = wide
-        _core.outer([g], [0], x, products, sums, engine.get_num_threads())
+        _core.outer([([g], [0], x, products, sums)], engine.get_num_threads())
     elif g.size and sums is not None:
         sums += g.reshape(-1, n).sum(axis=0)
     return products[0], None if sums is None else sums[0]

@@ -71,13 +71,14 @@ class WeightSums:
 
     def add(self, arrays: Mapping[str, Array], lengths: Array | None) -> None:
         """`arrays` by the way back's names, as it ran them."""
-        threads = engine.get_num_threads()
+        terms: list[_core.OuterTerm] = []
         for p in self._products:
             out, alone = self._sums[p.family, p.turn]
-            _core.outer([arrays[g] for g in p.gradients], p.gates, arrays[p.argument], out, alone, threads, lengths, True)
-        for name, total in self._parameters.items():  # as a bias: beside products with nothing
-            gradient, nothing = arrays[self.layer.form.kernel.plans.sums[name]], np.zeros((1, len(total), 1), total.dtype)
-            _core.outer([gradient], [0], np.zeros(1, total.dtype), nothing, total[None], threads, lengths, True)
+            terms.append(([arrays[g] for g in p.gradients], p.gates, arrays[p.argument], out, alone))
+        for name, total in self._parameters.items():
+            terms.append(([arrays[self.layer.form.kernel.plans.sums[name]]], [0], None, None, total[None]))
+        if terms:
+            _core.outer(terms, engine.get_num_threads(), lengths, True)
 
     def result(self) -> dict[str, Array]:
         """Every weight's gradient by name."""
