@@ -19,6 +19,7 @@ import gatecell
 import pages
 from gatecell import cells, nn, optim
 from gatecell.nn import functional as F
+from gatecell.tensor import bptt, engine
 
 CELLS = (*cells.values(), pages.peephole, pages.projected, pages.layer_norm_lstm, pages.mgu)
 POINTS = (nn.Tanh, nn.Sigmoid, nn.ReLU, lambda: nn.Softmax(-1), lambda: nn.LogSoftmax(-1), lambda: nn.Dropout(0.3))
@@ -283,3 +284,21 @@ def test_instruction_sets():
                 assert name == cpu
     assert len(set(seen.values())) <= 1, seen
     assert gatecell.cpu() == "baseline" or len(seen) >= 2
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("lengths", [None, [31, 1, 40, 7]])
+@pytest.mark.parametrize("cell", CELLS, ids=lambda c: c.name)
+def test_a_gradient_that_is_the_same_at_every_step_or_everywhere_has_the_bits_of_one_that_is_spread(cell, lengths, reverse):
+    rng, (T, B, I) = np.random.default_rng(11), (40, 4, 3)
+    sizes = {"I": I, "H": 19} | {cell.axis(s): 19 for s in cell.states}
+    w = {k: rng.normal(size=s).astype(np.float32) / 3 for k, s in cell.shapes(sizes).items()}
+    start = {s: rng.normal(size=(B, 19)).astype(np.float32) for s in cell.states}
+    x = rng.normal(size=(T, B, I)).astype(np.float32)
+    layer = engine.Layer(engine.form(cell, sizes), w)
+    options = {"reverse": reverse, "training": True, "lengths": None if lengths is None else np.array(lengths)}
+    for shape in ((1, B, 19), (1, 1, 19), (1, 1, 1)):
+        dy = np.broadcast_to(rng.normal(size=shape).astype(np.float32), (T, B, 19))
+        view, spread = (bptt.forward(layer, x, start, **options)[2].backward(x, d, {}) for d in (dy, dy.copy()))
+        for name, grad in spread.items():
+            assert np.array_equal(view[name], grad), name

@@ -45,7 +45,8 @@ class Saved:
         """
         T, B = self.steps, self.rows
         rows = max(1024, 2**18 // max(a.shape[2] for a in self.states.values()))
-        long = T * B >= 2 * rows and (self.layer.form.fresh or (dy is not None and not _fits(dy)))  # arrays beside those that were saved
+        beside = self.layer.form.fresh or not (dy is None or _fits(dy) or not dy.strides[0])  # arrays beside those that were saved
+        long = T * B >= 2 * rows and beside
         return back_in_parts(self.layer, parts(T, B, -(-rows // B) if long else T, self.reverse), self.part, x, dy, dlast, want_x)
 
     def part(self, part: Part) -> Saved:
@@ -173,11 +174,7 @@ def _walk_back(saved: Saved, x: Array, dy: Array | None, dlast: Grads, sums: Wei
         if n % PAD:
             c[:, :, n:] = 0
         arrays["carry." + s] = arrays["carry'." + s] = c
-    if dy is None:
-        zero = arrays["dy"] = layer.empty(B, padded(form.states[form.first]))
-        zero[:] = 0
-    else:
-        arrays["dy"] = (dy if _fits(dy) else _padded_copy(layer, dy, T))[time]
+    arrays["dy"] = _placed_dy(layer, dy, time)
     for name, keep in form.kernel.plans.reuse.items():
         arrays[name] = arrays[keep]
     for name, n in form.fresh.items():
@@ -193,6 +190,20 @@ def _walk_back(saved: Saved, x: Array, dy: Array | None, dlast: Grads, sums: Wei
             arrays["dx"] = dx[time]
             _run_dx(layer, form.dx, T, B, arrays, saved.lengths)
     return {s: c[0, :, : form.states[s]].copy() for s, c in carries.items()}
+
+
+def _placed_dy(layer: Layer, dy: Array | None, time: slice) -> Array:
+    """dy (T, B, N) as the core reads it; what is the same at every step, or in every row, too, is there once."""
+    n = layer.form.states[layer.form.first]
+    if dy is None:
+        dy = np.zeros(n, layer.dtype)
+    elif not dy.strides[0]:
+        dy = dy[0] if dy.strides[1] else dy[0, 0]
+    elif _fits(dy):
+        return dy[time]
+    own = layer.empty(*dy.shape[:-1], padded(n))
+    own[..., :n], own[..., n:] = dy, 0
+    return own[time] if own.ndim == 3 else own
 
 
 def _fits(dy: Array) -> bool:
