@@ -44,7 +44,7 @@ ROWS = (
 TILE = "register_tile<"
 """Functions that hold a tile's products, in loops, and its step."""
 PARTS = (
-    ("products", r"_core\.", r"product|outer"),
+    ("products", r"_core\.", r"product|[oO]uter"),
     ("pointwise", r"_core\.", r"memory_tile<|interpret"),
     ("packing", r"_core\.", r"gatecell_layer_new|pack"),
     ("time loop", r"_core\.", r"Runner|run<|gatecell_layer_run"),

@@ -252,7 +252,7 @@ def test_samples_are_sorted_into_parts():
     core, libc = "/x/_core.cpython-311.so", "/lib/libc.so.6"
     sample = {
         ("gatecell::(anonymous namespace)::product_tile<float, 6, 4, true>", core): "products",
-        ("gatecell::(anonymous namespace)::outer<float>", core): "products",
+        ("gatecell::(anonymous namespace)::OuterTile<float, 4>::add<6>", core): "products",
         ("gatecell::(anonymous namespace)::memory_tile<gatecell::(anonymous namespace)::lstm_back_0>", core): "pointwise",
         ("gatecell_layer_new", core): "packing",
         ("gatecell::(anonymous namespace)::Runner<float>::loop", core): "time loop",
