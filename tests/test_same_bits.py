@@ -153,6 +153,33 @@ def test_threads(seed, both_ways):
     assert all(same(r, results[0]) for r in results[1:])
 
 
+def arrays(o):
+    """Copies of all arrays in dictionaries and tuples."""
+    if isinstance(o, np.ndarray):
+        return [o.copy()]
+    return [a for v in (o.values() if isinstance(o, dict) else o) for a in arrays(v)]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("cell", pages.EVERY, ids=lambda c: c.name)
+def test_threads_that_share_the_units_of_a_few_rows(cell, dtype, rng):
+    """Sizes at which they do: forward, kept and not, and back; compiled and interpreted.  Who joins when differs from run to run."""
+    for interpret, ragged in ((False, False), (False, True), (True, False)):
+        T, B, I, H, M = (int(rng.integers(*ends)) for ends in ((150, 260), (1, 4), (1, 60), (150, 260), (60, 100)))
+        w, x, start = pages.draw(cell, rng, T, B, {"I": I, "H": H, "M": M}, scale=1 / np.sqrt(H + I))
+        w, start = ({k: v.astype(dtype) for k, v in d.items()} for d in (w, start))
+        sizes = {"I": I, "H": H} | {cell.axis(s): v.shape[1] for s, v in start.items()}
+        x, lengths = x.astype(dtype), rng.integers(0, T + 1, B) if ragged else None
+        dy, results = rng.normal(size=(T, B, start[cell.states[0]].shape[1])).astype(dtype), []
+        for n in (1, 2, 2, 2, 3, 5, 8):
+            gatecell.set_num_threads(n)
+            layer = engine.Layer(engine.form(cell, sizes), w, interpret=interpret)
+            y, last, saved = bptt.forward(layer, x, start, training=True, lengths=lengths)
+            kept = arrays([y, last])
+            results.append([*kept, *arrays([bptt.forward(layer, x, start, lengths=lengths)[:2], saved.backward(x, dy, last)])])
+        assert all(same(r, results[0]) for r in results[1:])
+
+
 @settings(max_examples=8)
 @given(seed=seeds, both_ways=st.booleans(), B=st.sampled_from([1, 5, 9]))
 def test_training_and_inference(seed, both_ways, B):
