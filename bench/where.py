@@ -49,7 +49,7 @@ PARTS = (
     ("packing", r"_core\.", r"gatecell_layer_new|pack"),
     ("time loop", r"_core\.", r"Runner|run<|gatecell_layer_run"),
     ("memory", r"", r"^(__)?mem(set|cpy|move)|clear_page|page|mmap|munmap|malloc|^_?int_(malloc|free)|^c?free$|vma|zap_|folio"),
-    ("threads", r"", r"share_out|futex|pthread|sched_yield|[Pp]ool"),
+    ("threads", r"", r"share_out|futex|pthread|sched_yield|[Pp]ool|Team|gatecell::pause"),
     ("kernel", r"kernel\.kallsyms|\[k", r""),
     ("Python", r"", r""),
 )
