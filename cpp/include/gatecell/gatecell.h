@@ -1,7 +1,7 @@
 /* gatecell's core as plain C: run a cell's plan over time, sum its weight gradients, say what the machine is.
  *
- * Not here: any cell, files, integers.  The core allocates only in the functions that end in _new, never prints, never
- * throws.  Letters: T steps, B rows of the batch, N units of an axis.  Every function is safe to call from several threads
+ * Not here: any cell, files, integers.  The core allocates only in the functions that end in _new and where it says so, never prints,
+ * never throws.  Letters: T steps, B rows of the batch, N units of an axis.  Every function is safe to call from several threads
  * as long as nothing that it writes is shared. */
 #ifndef GATECELL_H
 #define GATECELL_H
