@@ -165,7 +165,7 @@ def arrays(o):
 def test_threads_that_share_the_units_of_a_few_rows(cell, dtype, rng):
     """Sizes at which they do: forward, kept and not, and back; compiled and interpreted.  Who joins when differs from run to run."""
     for interpret, ragged in ((False, False), (False, True), (True, False)):
-        T, B, I, H, M = (int(rng.integers(*ends)) for ends in ((150, 260), (1, 4), (1, 60), (150, 260), (60, 100)))
+        T, B, I, H, M = (int(rng.integers(*ends)) for ends in ((150, 260), (1, 8), (1, 60), (150, 260), (60, 100)))
         w, x, start = pages.draw(cell, rng, T, B, {"I": I, "H": H, "M": M}, scale=1 / np.sqrt(H + I))
         w, start = ({k: v.astype(dtype) for k, v in d.items()} for d in (w, start))
         sizes = {"I": I, "H": H} | {cell.axis(s): v.shape[1] for s, v in start.items()}

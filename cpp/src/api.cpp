@@ -43,11 +43,14 @@ class Scratch {
 };
 thread_local Scratch scratch;
 
-// A share of a run has so many rows at least: with fewer, weights are read from the cache as often, and nothing is gained.
+// A share of a run has so many rows at least: with fewer, weights are read from the cache as often, and nothing is gained.  Two such shares
+// are better off with half the weights each, if a step is long enough to meet after it.
 constexpr int64_t RUN_ROWS = 4;
 // Where threads share a step's units, each has so many multiply-adds between two borders at least, some 0.6 us of one row: a border
 // takes up to 0.5 us where cores are far from each other.
 constexpr double BORDER_WORK = 32e3;
+// And so many steps there are at least: who comes while one is computed begins with the next.
+constexpr int64_t UNIT_STEPS = 8;
 
 int64_t piece(int64_t bytes) { return (bytes + 63) / 64 * 64; }
 int64_t up(int64_t n) { return (n + GATECELL_PAD - 1) / GATECELL_PAD * GATECELL_PAD; }
@@ -57,6 +60,7 @@ int32_t shares_of(const gatecell_layer &layer, int32_t threads, int64_t B, doubl
 }
 // How many threads share the units of a run over so many steps of rows: no more than there are cores, since each border waits for all.
 int32_t members_of(const gatecell_layer &layer, int32_t threads, double steps, int64_t T) {
+  if (T < UNIT_STEPS) return 1;
   int64_t panels = 0, borders = 0;
   for (size_t s = 0; s < layer.loops.size(); s++) {
     borders += borders_of(layer.plan->passes[s]);
@@ -174,7 +178,8 @@ gatecell_status gatecell_layer_run_lengths(const gatecell_layer *layer, int64_t 
   if (!k) return GATECELL_NO_CPU;
   if (T == 0 || B == 0) return GATECELL_OK;
   const double steps = lengths ? std::accumulate(lengths, lengths + B, 0.0) : static_cast<double>(T) * static_cast<double>(B);
-  const int32_t shares = shares_of(*layer, threads, B, steps);
+  const int32_t members = B < 2 * RUN_ROWS ? members_of(*layer, threads, steps, T) : 1;
+  const int32_t shares = members > 1 ? 1 : shares_of(*layer, threads, B, steps);
   std::vector<int64_t> order;  // share by share, in each the longest first; the longest go to the shares in turn
   if (lengths) {
     std::vector<int64_t> sorted(static_cast<size_t>(B));
@@ -183,7 +188,6 @@ gatecell_status gatecell_layer_run_lengths(const gatecell_layer *layer, int64_t 
     for (int32_t share = 0; share < shares; share++)
       for (int64_t m = share; m < B; m += shares) order.push_back(sorted[static_cast<size_t>(m)]);
   }
-  const int32_t members = shares > 1 ? 1 : members_of(*layer, threads, steps, T);
   if (members > 1)
     return run_by_units({layer, arrays, T, B, 0, lengths ? order.data() : nullptr, lengths, late != 0, false, nullptr, nullptr}, members);
   std::atomic<bool> starved{false};

@@ -5,7 +5,7 @@
 
 namespace gatecell {
 // Calls job(0) ... job(shares - 1), each once, some on the calling thread; returns when all are done.  Threads are made at the first need,
-// sleep between calls, and are made anew after a fork; a thread that wakes late finds its share done by another.  One call at a time uses
+// sleep soon after a call, and are made anew after a fork; a thread that wakes late finds its share done by another.  One call at a time uses
 // them; another thread's call that comes meanwhile does all its shares itself.
 void share_out(int32_t shares, const std::function<void(int32_t)> &job);
 
