@@ -221,6 +221,28 @@ def test_streams_of_one_model_in_threads_of_their_own(units, rng):
     np.testing.assert_array_equal(got[:, :, 0].transpose(1, 0, 2), want)
 
 
+@pytest.mark.parametrize("quantized", [False, True], ids=["float", "integers"])
+def test_a_wide_step_is_shared_by_threads_or_not(quantized, rng):
+    """Steps of some million multiply-adds, each on another number of threads, and a state from outside in their midst."""
+    model, x = nn.LSTM(40, 128), rng.normal(size=(6, 400, 40)).astype(np.float32)
+    made = gc.quantize(model, x) if quantized else model
+    alone, shared = gc.Stream(made, 400), gc.Stream(made, 400)
+    before = gc.get_num_threads()
+    try:
+        for t, threads in enumerate((1, 2, 3, 1, 2, 1)):
+            gc.set_num_threads(1)
+            want = alone.step(x[t])
+            if t == 4:
+                shared.reset()
+                shared.state = state
+            gc.set_num_threads(threads)
+            np.testing.assert_array_equal(shared.step(x[t]), want)
+            state = shared.state
+            assert state == alone.state
+    finally:
+        gc.set_num_threads(before)
+
+
 def test_a_stream_that_is_stepped_by_two_threads_refuses_or_waits(rng):
     """Never both at once: what came through are the steps of one stream in some order."""
     stream, x = gc.Stream(nn.LSTM(8, 512)), np.ones((1, 8), np.float32)

@@ -70,7 +70,6 @@ struct IntRun {
   int16_t *y;
   void *scratch;            // layout->bytes, 64-byte aligned
   const IntLayout *layout;  // lay_out(step, last - first)
-  bool back;                // whether the first step takes the units from the last to the first
 };
 
 // How an instruction set wants the operands and the weights of integer products.
@@ -85,6 +84,8 @@ struct IntTraits {
 struct Integers {
   IntTraits traits;
   void (*run)(const IntRun &);
+  void *(*lay_out)(const IntRun &);  // in the job's scratch, for steps one by one; of the job's steps two count
+  void (*step)(const void *laid_out, bool odd, bool changed);
   bool (*quantize)(int64_t rows, int64_t n, const float *x, const float *offset, const float *scale, int32_t largest, int16_t *q);
   void (*dequantize)(int64_t rows, int64_t n, const int16_t *q, const float *scale, float *y);
 };

@@ -215,19 +215,52 @@ bool set_table(IntTable &to, const int32_t *table) {
   return true;
 }
 
-void run_share(const Integers &kernels, IntRun &job, const IntLayout &layout, std::atomic<bool> &starved) {
-  job.layout = &layout;
-  job.scratch = thread_scratch(layout.bytes);
-  if (!job.scratch)
-    starved = true;
-  else
-    kernels.run(job);
+int32_t shares_of(const gatecell_integer &step, int32_t threads, int64_t B, int64_t T) {
+  // Four multiply-adds of bytes take the time of one of float32.
+  const double work = step.work / 4 * static_cast<double>(T) * static_cast<double>(B);
+  return shares_for(threads, (B + TILE_ROWS - 1) / TILE_ROWS, work);
 }
 
 }  // namespace
 }  // namespace gatecell
 
+struct gatecell_integer_stepper {
+  const gatecell_integer *step = nullptr;
+  gatecell::IntLayout layout;
+  gatecell::Lines<uint8_t> memory;
+  gatecell::IntRun job;
+  const void *laid_out = nullptr;
+  bool apart = false;  // whether the last step's shares have written the states
+};
+
 using namespace gatecell;
+
+namespace {
+
+// A step that is worth several threads, each with rows of its own: their states are side by side without gaps.
+gatecell_status step_by_shares(gatecell_integer_stepper &stepper, int32_t turn, int32_t threads) {
+  const IntRun &job = stepper.job;
+  std::vector<std::vector<int16_t>> states;
+  std::vector<int16_t *> places;
+  const auto each_row = [&](int32_t of, auto f) {
+    int64_t row = 0;
+    for (size_t s = 0; s < states.size(); s++) {
+      int16_t *const at = gatecell_integer_stepper_state(&stepper, static_cast<int32_t>(s), of, &row);
+      const auto n = static_cast<int64_t>(states[s].size()) / job.batch;
+      for (int64_t b = 0; b < job.batch; b++) f(at + b * row, places[s] + b * n, n);
+    }
+  };
+  for (const IntVector &v : job.step->vectors)
+    if (v.place == Place::state) places.push_back(states.emplace_back(static_cast<size_t>(job.batch * v.size)).data());
+  each_row(turn, [](const int16_t *own, int16_t *to, int64_t n) { std::copy_n(own, n, to); });
+  const gatecell_status status = gatecell_integer_run(job.step, 1, job.batch, job.x, places.data(), job.y, threads);
+  if (status != GATECELL_OK) return status;
+  each_row(!(turn & 1), [](int16_t *own, const int16_t *from, int64_t n) { std::copy_n(from, n, own); });
+  stepper.apart = true;
+  return GATECELL_OK;
+}
+
+}  // namespace
 
 gatecell_status gatecell_integer_new(const int32_t *code, int64_t length, const gatecell_ints *arrays, int64_t count, const int32_t *table,
                                      int64_t entries, int32_t interpret, gatecell_integer **out) try {
@@ -241,7 +274,6 @@ gatecell_status gatecell_integer_new(const int32_t *code, int64_t length, const 
     return fail(GATECELL_BAD_PLAN, "the integer step is damaged: an index or a value is out of range, or it is cut short");
   for (IntLoop &loop : step->loops)
     if (interpret) loop.step = -1;
-  step->single = lay_out(*step, 1);
   *out = step.release();
   return GATECELL_OK;
 } catch (const std::bad_alloc &) {
@@ -277,18 +309,17 @@ gatecell_status gatecell_integer_run(const gatecell_integer *step, int64_t T, in
   const Kernels *k = kernels();
   if (!k) return GATECELL_NO_CPU;
   if (T == 0 || B == 0) return GATECELL_OK;
-  // Four multiply-adds of bytes take the time of one of float32.
-  const double work = step->work / 4 * static_cast<double>(T) * static_cast<double>(B);
-  const int32_t shares = shares_for(threads, (B + TILE_ROWS - 1) / TILE_ROWS, work);
+  const int32_t shares = shares_of(*step, threads, B, T);
   std::atomic<bool> starved{false};
   const auto share_of = [&](int32_t share) {
-    IntRun job{step, T, B, B * share / shares, B * (share + 1) / shares, x, states, y, nullptr, nullptr, false};
-    if (job.last - job.first == 1) {
-      job.back = step->back.load(std::memory_order_relaxed);
-      step->back.store(job.back != (T & 1), std::memory_order_relaxed);
-      return run_share(k->integers, job, step->single, starved);
-    }
-    run_share(k->integers, job, lay_out(*step, job.last - job.first), starved);
+    IntRun job{step, T, B, B * share / shares, B * (share + 1) / shares, x, states, y, nullptr, nullptr};
+    const IntLayout layout = lay_out(*step, job.last - job.first);
+    job.layout = &layout;
+    job.scratch = thread_scratch(layout.bytes);
+    if (job.scratch)
+      k->integers.run(job);
+    else
+      starved = true;
   };
   if (shares == 1)
     share_of(0);  // what sharing out costs is a tenth of a small step
@@ -297,6 +328,44 @@ gatecell_status gatecell_integer_run(const gatecell_integer *step, int64_t T, in
   return starved ? fail(GATECELL_NO_MEMORY, "no memory for an integer run's scratch") : GATECELL_OK;
 } catch (const std::bad_alloc &) {
   return fail(GATECELL_NO_MEMORY, "no memory for an integer run");
+}
+
+gatecell_status gatecell_integer_stepper_new(const gatecell_integer *step, int64_t B, const int16_t *x, int16_t *y,
+                                             gatecell_integer_stepper **out) try {
+  if (!step || B < 1 || !x || !y || !out) return fail(GATECELL_BAD_ARGUMENT, "an integer stepper wants a step, B >= 1, x and y");
+  const Kernels *k = kernels();
+  if (!k) return GATECELL_NO_CPU;
+  auto made = std::make_unique<gatecell_integer_stepper>();
+  made->step = step;
+  made->layout = lay_out(*step, B);
+  made->memory.assign(static_cast<size_t>(made->layout.bytes), 0);
+  made->job = {step, 2, B, 0, B, x, nullptr, y, made->memory.data(), &made->layout};
+  made->laid_out = k->integers.lay_out(made->job);
+  *out = made.release();
+  return GATECELL_OK;
+} catch (const std::bad_alloc &) {
+  return fail(GATECELL_NO_MEMORY, "no memory for an integer stepper");
+}
+
+void gatecell_integer_stepper_free(gatecell_integer_stepper *stepper) { delete stepper; }
+
+int16_t *gatecell_integer_stepper_state(gatecell_integer_stepper *stepper, int32_t state, int32_t turn, int64_t *row) {
+  const auto &vectors = stepper->step->vectors;
+  size_t v = 0;
+  while (vectors[v].place != Place::state || state--) v++;
+  *row = padded(*stepper->step, vectors[v].size);
+  return reinterpret_cast<int16_t *>(stepper->memory.data() + (turn & 1 ? stepper->layout.fresh : stepper->layout.rows)[v]);
+}
+
+gatecell_status gatecell_integer_stepper_run(gatecell_integer_stepper *stepper, int32_t turn, int32_t changed, int32_t threads) try {
+  if (!stepper || threads < 1) return fail(GATECELL_BAD_ARGUMENT, "an integer step wants a stepper and threads >= 1");
+  const IntRun &job = stepper->job;
+  if (shares_of(*job.step, threads, job.batch, 1) > 1) return step_by_shares(*stepper, turn, threads);
+  kernels()->integers.step(stepper->laid_out, turn & 1, changed || stepper->apart);
+  stepper->apart = false;
+  return GATECELL_OK;
+} catch (const std::bad_alloc &) {
+  return fail(GATECELL_NO_MEMORY, "no memory for an integer step");
 }
 
 gatecell_status gatecell_quantize(int64_t rows, int64_t N, const float *x, const float *offset, const float *scale, int32_t largest,

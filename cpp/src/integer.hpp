@@ -3,7 +3,6 @@
 // Units come in groups of two vectors of 32-bit sums.  Its halves take the units as the narrowing instructions give them back: four
 // units of every eight to each half, so that two halves of sums, saturated to int16, are the group's units in order.
 #pragma once
-#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <new>
@@ -23,6 +22,7 @@ constexpr int32_t PASS_COLUMNS = 4;  // accumulators side by side in a register 
 constexpr int64_t SUM_ROWS = 32;     // rows of a group whose sums wait for their step
 constexpr int64_t SUM_GROUPS = 4;    // or groups of a single row
 constexpr int64_t POINT_ROWS = 8;    // rows that the interpreter works on
+constexpr int64_t INT_RUNNER_BYTES = 192;
 
 struct IntVector {
   Place place;
@@ -176,7 +176,7 @@ struct IntLayout {
   int64_t rows[MOST_ARRAYS], fresh[MOST_ARRAYS];    // of vectors: int16, padded to whole groups
   int64_t operand[MOST_ARRAYS], next[MOST_ARRAYS];  // of operands
   int64_t stages, enters, sources, slots;           // of all loops, on even and on odd steps
-  int64_t sums, registers, bytes;
+  int64_t sums, registers, runner, bytes;
 };
 
 }  // namespace gatecell
@@ -192,9 +192,7 @@ struct gatecell_integer {
   gatecell::Lines<int16_t> parameters;
   gatecell::Lines<int32_t> words;
   gatecell::IntTable table;
-  double work = 0;                        // multiply-adds of a row's step
-  gatecell::IntLayout single;             // of one row
-  mutable std::atomic<bool> back{false};  // how the next run of one row begins: with the weights that the last one ended with
+  double work = 0;  // multiply-adds of a row's step
 };
 
 namespace gatecell {

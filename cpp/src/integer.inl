@@ -65,6 +65,8 @@ template <bool PAD> INLINE void copy_rows(int64_t rows, const int16_t *from, int
   }
 }
 
+// Laid out in its scratch, where it lies itself, and then run as often as is wanted.  Even steps and odd ones keep a state in two places in
+// turn.
 class IntRunner {
  public:
   explicit IntRunner(const IntRun &job)
@@ -73,28 +75,29 @@ class IntRunner {
   }
 
   void operator()() const {
-    each_state([&](int32_t v, int64_t n, int16_t *state) {
-      copy_rows<true>(rows_, state, n, vector(v, false), up(n), n);
-      for (int32_t o = 0; o < operands(); o++)
-        if (operand(o).vector == v) enter(entry(o, false), vector(v, false), rows_);
-    });
+    each_state([&](int32_t v, int64_t n, int16_t *state) { copy_rows<true>(rows_, state, n, vector(v, false), up(n), n); });
     const int64_t into = size_of(step_.input), out = size_of(step_.output);
-    const bool reads = info(step_.input).read;
     const int16_t *x = job_.x + job_.first * into;
     int16_t *y = job_.y + job_.first * out;
-    for (int64_t t = 0; t < job_.steps; t++, x += job_.batch * into, y += job_.batch * out) {
-      const bool odd = t & 1;
-      if (reads) copy_rows<true>(rows_, x, into, vector(step_.input, odd), up(into), into);
-      for (const IntEnter *e = enters(odd); e < inputs_[odd]; e++) enter(*e, x, rows_);
-      IntStage *const end = stages(odd) + step_.loops.size();
-      for (IntStage *p = stages(odd); p < end; p++) {
-        run(*p, odd != job_.back);
-        for (const IntEnter *e = p->enters; e < p->end; e++) enter(*e, e->from, rows_);
-      }
-      copy_rows<false>(rows_, vector(step_.output, !odd), up(out), y, out, out);
-    }
+    for (int64_t t = 0; t < job_.steps; t++, x += job_.batch * into, y += job_.batch * out) one(t & 1, t == 0, x, y);
     each_state([&](int32_t v, int64_t n, int16_t *state) { copy_rows<false>(rows_, vector(v, job_.steps & 1), up(n), state, n, n); });
   }
+
+  // A step; `changed`: not the step before it has written the states.
+  void one(bool odd, bool changed, const int16_t *x, int16_t *y) const {
+    for (int32_t o = 0; changed && o < operands(); o++)
+      if (info(operand(o).vector).place == Place::state) enter(entry(o, odd), vector(operand(o).vector, odd), rows_);
+    const int64_t into = size_of(step_.input), out = size_of(step_.output);
+    if (info(step_.input).read) copy_rows<true>(rows_, x, into, vector(step_.input, odd), up(into), into);
+    for (const IntEnter *e = enters(odd); e < inputs_[odd]; e++) enter(*e, x, rows_);
+    IntStage *const end = stages(odd) + step_.loops.size();
+    for (IntStage *p = stages(odd); p < end; p++) {
+      run(*p, odd);
+      for (const IntEnter *e = p->enters; e < p->end; e++) enter(*e, e->from, rows_);
+    }
+    copy_rows<false>(rows_, vector(step_.output, !odd), up(out), y, out, out);
+  }
+  void again(bool odd, bool changed) const { one(odd, changed, job_.x, job_.y); }
 
  private:
   static int64_t up(int64_t n) { return (n + GROUP - 1) / GROUP * GROUP; }
@@ -134,7 +137,6 @@ class IntRunner {
   }
 
   void prepare(bool odd) {
-    const bool back = odd != job_.back;
     auto *source = place<IntRows>(layout_.sources) + odd * step_.segments;
     auto *slot = place<IntTile::Rows>(layout_.slots) + odd * step_.slots;
     IntEnter *e = enters(odd);
@@ -151,7 +153,7 @@ class IntRunner {
       auto *const tile_sums = place<int32_t>(layout_.sums);
       const IntTile tile = {slot,    0, 0, across, 0, tile_sums, sums, nullptr, across ? 2 * sums : 0, loop.sh.data(), loop.immediates.data(),
                             &step_.table};
-      const IntDot dot = {nullptr, source, 0, nullptr, loop.half_panel, nullptr, tile_sums, sums, 1, across && back ? -1 : 1};
+      const IntDot dot = {nullptr, source, 0, nullptr, loop.half_panel, nullptr, tile_sums, sums, 1, across && odd ? -1 : 1};
       IntEnter *const first = e;
       for (const IntSlot &s : loop.slots) {
         *slot++ = {vector(s.vector, s.write ? !odd : odd), info(s.vector).place == Place::parameter ? 0 : up(size_of(s.vector))};
@@ -201,7 +203,7 @@ class IntRunner {
     d.source = first;
   }
 
-  const IntRun &job_;
+  const IntRun job_;
   const gatecell_integer &step_;
   const IntLayout &layout_;
   uint8_t *const scratch_;
@@ -210,3 +212,9 @@ class IntRunner {
 };
 
 void run_integers(const IntRun &job) { IntRunner{job}(); }
+
+void *lay_out_integers(const IntRun &job) {
+  static_assert(sizeof(IntRunner) <= INT_RUNNER_BYTES);
+  return new (static_cast<uint8_t *>(job.scratch) + job.layout->runner) IntRunner(job);
+}
+void step_integers(const void *laid_out, bool odd, bool changed) { static_cast<const IntRunner *>(laid_out)->again(odd, changed); }

@@ -208,6 +208,7 @@ IntLayout lay_out(const gatecell_integer &step, int64_t rows) {
   }
   to.sums = take(sums);
   to.registers = take(registers);
+  to.runner = take(INT_RUNNER_BYTES);
   to.bytes = at;
   return to;
 }

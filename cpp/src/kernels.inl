@@ -85,7 +85,7 @@ double peak() {
 
 #endif
 
-#define INTEGER_KERNELS {TRAITS, run_integers, quantize, dequantize}
+#define INTEGER_KERNELS {TRAITS, run_integers, lay_out_integers, step_integers, quantize, dequantize}
 
 }  // namespace
 

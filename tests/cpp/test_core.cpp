@@ -1,8 +1,10 @@
 // The core through its C door alone: a layer against a plain loop, weight gradients against a plain sum, what it refuses.
+#include <algorithm>
 #include <cassert>
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <random>
 #include <vector>
 
@@ -68,6 +70,20 @@ void layer_is_the_plain_loop(const gatecell_plan *plan, int64_t T, int64_t B, in
         worst = std::fmax(worst, std::fabs(h[static_cast<size_t>(((t + 1) * B + k) * wide + u)] - sum) / size);
       }
   assert(worst <= static_cast<double>(I + H) * 6e-8);  // each of I + H roundings is half a unit of the sum of magnitudes at most
+
+  // The first two steps one by one, to and fro.
+  const std::vector<float> whole = h;
+  std::fill(h.begin() + B * wide, h.end(), 0.0f);
+  gatecell_array turns[2][3];
+  for (int64_t t = 0; t < 2; t++)
+    for (int a = 0; a < 3; a++) turns[t][a] = {static_cast<float *>(arrays[a].data) + t * arrays[a].step, 0, arrays[a].row, 0};
+  for (int64_t t = 0; t < 2; t++) turns[t][1].step = turns[t][2].step = B * wide;
+  gatecell_stepper *stepper = nullptr;
+  assert(gatecell_stepper_new(layer, B, turns[0], turns[1], &stepper) == GATECELL_OK);
+  for (int32_t t = 0; t < 2; t++) assert(gatecell_stepper_run(stepper, t, threads) == GATECELL_OK);
+  assert(gatecell_stepper_run(stepper, 0, 0) == GATECELL_BAD_ARGUMENT);
+  assert(!std::memcmp(h.data(), whole.data(), static_cast<size_t>(3 * B * wide) * sizeof(float)));
+  gatecell_stepper_free(stepper);
   gatecell_layer_free(layer);
 }
 
@@ -98,6 +114,12 @@ void refusals(const gatecell_plan *plan) {
   gatecell_layer *layer = nullptr;
   assert(gatecell_layer_new(plan, GATECELL_FLOAT32, sizes, weights, 0, &layer) == GATECELL_BAD_ARGUMENT && !layer);
   assert(gatecell_layer_run(nullptr, 1, 1, nullptr, 1) == GATECELL_BAD_ARGUMENT && gatecell_message()[0]);
+  gatecell_stepper *stepper = nullptr;
+  assert(gatecell_stepper_new(nullptr, 1, nullptr, nullptr, &stepper) == GATECELL_BAD_ARGUMENT && !stepper);
+  assert(gatecell_stepper_run(nullptr, 0, 1) == GATECELL_BAD_ARGUMENT);
+  gatecell_integer_stepper *integers = nullptr;
+  assert(gatecell_integer_stepper_new(nullptr, 1, nullptr, nullptr, &integers) == GATECELL_BAD_ARGUMENT && !integers);
+  assert(gatecell_integer_stepper_run(nullptr, 0, 0, 1) == GATECELL_BAD_ARGUMENT);
   float x[1] = {0};
   assert(gatecell_function("no such", GATECELL_FLOAT32, 1, x, x) == GATECELL_BAD_ARGUMENT);
 }

@@ -121,6 +121,17 @@ int32_t gatecell_integer_sizes(const gatecell_integer *step, int64_t *inputs, in
 gatecell_status gatecell_integer_run(const gatecell_integer *step, int64_t T, int64_t B, const int16_t *x, int16_t *const *states,
                                      int16_t *y, int32_t threads);
 
+/* A step of B rows that is laid out once and runs as often as wanted, x (B, I) -> y (B, N); the step and these outlive it.  One thread at a
+ * time.  Its states, 0 at first, are its own: row b of a state is at b * *row of what `_state` returns, for a `state` by its number; one of an
+ * even `turn` reads those of turn 0 and writes those of turn 1, an odd one the other way round.  `changed`: whether anything but
+ * the step before has written them. */
+typedef struct gatecell_integer_stepper gatecell_integer_stepper;
+gatecell_status gatecell_integer_stepper_new(const gatecell_integer *step, int64_t B, const int16_t *x, int16_t *y,
+                                             gatecell_integer_stepper **out);
+void gatecell_integer_stepper_free(gatecell_integer_stepper *stepper);
+int16_t *gatecell_integer_stepper_state(gatecell_integer_stepper *stepper, int32_t state, int32_t turn, int64_t *row);
+gatecell_status gatecell_integer_stepper_run(gatecell_integer_stepper *stepper, int32_t turn, int32_t changed, int32_t threads);
+
 /* A model's ends, docs/arithmetic.md, section 3.  x (rows, N) with offset and scale (N) to integers of magnitude `largest`, at most 32767;
  * `nan`: whether there was one, which becomes the lowest.  q (rows, N) times scale (N) to floats. */
 gatecell_status gatecell_quantize(int64_t rows, int64_t N, const float *x, const float *offset, const float *scale, int32_t largest,
@@ -148,8 +159,7 @@ enum { GATECELL_FUNCTIONS_VERSION = 5 }; /* another one: the table is laid out i
 typedef struct {
   int32_t version;
   gatecell_status (*stepper_run)(gatecell_stepper *stepper, int32_t turn, int32_t threads);
-  gatecell_status (*integer_run)(const gatecell_integer *step, int64_t T, int64_t B, const int16_t *x, int16_t *const *states, int16_t *y,
-                                 int32_t threads);
+  gatecell_status (*integer_stepper_run)(gatecell_integer_stepper *stepper, int32_t turn, int32_t changed, int32_t threads);
   gatecell_status (*quantize)(int64_t rows, int64_t N, const float *x, const float *offset, const float *scale, int32_t largest, int16_t *q,
                               int32_t *nan);
   gatecell_status (*dequantize)(int64_t rows, int64_t N, const int16_t *q, const float *scale, float *y);

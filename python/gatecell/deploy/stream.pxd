@@ -8,8 +8,8 @@ cdef class Stream:
     cdef object calls
 
     # The next step of every row: x (batch, inputs) of `dtype` to y (batch, outputs) of `result_dtype`, rows and their values side by side.
-    # One thread at a time.  -1 with an exception, and nothing has moved: MemoryError, no room for the core's scratch, at a thread's first
-    # step; ValueError: tokens out of range, NaN for a model in integers, threads below 1.
+    # One thread at a time.  -1 with an exception, and nothing has moved: ValueError, tokens out of range, NaN for a model in integers,
+    # threads below 1; MemoryError, no room for the scratch of a step that several threads share.
     cdef int advance(self, const void *x, void *y) except -1 nogil
 
     # Back to the state that a sequence begins with.

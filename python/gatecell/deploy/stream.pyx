@@ -78,7 +78,7 @@ cdef int decode(Call *c, call, int turn) except -1:
     if c.kind == LAYER:
         c.data = PyCapsule_GetPointer(call.of, "gatecell_stepper")
     elif c.kind == INTEGER:
-        c.of = PyCapsule_GetPointer(call.of[0], "gatecell_integer")
+        c.data = PyCapsule_GetPointer(call.of, "gatecell_integer_stepper")
     elif c.kind == ARGMAX:
         c.size = arrays[0].itemsize
     elif c.kind == QUANTIZE:
@@ -279,6 +279,7 @@ A model on `batch` independent sequences, a step of each at a time: y = s.step(x
                 new[name] = value.astype(own[name].dtype)
         for name, a in slots(self).items():
             a[...] = new[name]
+        (<Inside *> self.inside).machine.changed = True
 
 
 cdef dict slots(Stream s):

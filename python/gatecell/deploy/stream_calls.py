@@ -29,7 +29,7 @@ class Call:
     """One function on its places, arrays (B, n); axes of length 1 are broadcast.  By kind:
 
     layer       `of`: the core's stepper, a capsule, which knows the places
-    integer     `of`: the core's integer step, a capsule; on x, y, the addresses of the states, which it changes
+    integer     `of`: the core's integer stepper, a capsule, which knows the places
     loop        `of`: a ufunc; on its inputs and its output; an output of length 1 that is the first input too collects the second
     sum         from, to (B, 1)
     copy        from, to
@@ -93,14 +93,12 @@ def integer_calls(q: QuantizedModel, batch: int) -> Calls:
     made.calls.append(Call("quantize", (both(x), both(offset), both(scale), both(h)), top))
     for k, (layer, core) in enumerate(zip(m.layers, q.core.layers, strict=True)):
         program, out = layer.program, np.zeros((batch, layer.width), np.int16)
-        slots = {s: np.zeros((2, batch, n), np.int16) for s, n in core.sizes.items()}
+        lent, slots = core.stepper(h, out)
         for name in (s for s in core.states if s in program.read_states):
-            a, v = slots[name], program.vectors[name]
-            made.states[f"{k}.{name}"] = a[0], a[1]
-            made.start[f"{k}.{name}"], made.bounds[f"{k}.{name}"] = np.zeros((1, a.shape[2]), np.int16), (v.lo, v.hi)
-            made.calls.append(Call("copy", ((a[0], a[1]), (a[1], a[0]))))  # the core changes states in place
-        addresses = [np.array([[slots[s][slot].ctypes.data for s in core.states]], np.uintp) for slot in (1, 0)]
-        made.calls.append(Call("integer", (both(h), both(out), (addresses[0], addresses[1])), (core.lent, slots)))
+            v = program.vectors[name]
+            made.states[f"{k}.{name}"], made.bounds[f"{k}.{name}"] = slots[name], (v.lo, v.hi)
+            made.start[f"{k}.{name}"] = np.zeros((1, core.sizes[name]), np.int16)
+        made.calls.append(Call("integer", of=lent))
         made.work += batch * sum(w.size for w in layer.weights.values())
         h = out
     scale = np.exp2(-m.fraction.astype(np.float64)).astype(np.float32)

@@ -17,13 +17,12 @@ cdef extern from "gatecell/gatecell.h" nogil:
         GATECELL_FLOAT64
     ctypedef struct gatecell_stepper:
         pass
-    ctypedef struct gatecell_integer:
+    ctypedef struct gatecell_integer_stepper:
         pass
     ctypedef struct gatecell_functions:
         int32_t version
         gatecell_status (*stepper_run)(gatecell_stepper *, int32_t, int32_t) noexcept nogil
-        gatecell_status (*integer_run)(const gatecell_integer *, int64_t, int64_t, const int16_t *, int16_t *const *, int16_t *,
-                                       int32_t) noexcept nogil
+        gatecell_status (*integer_stepper_run)(gatecell_integer_stepper *, int32_t, int32_t, int32_t) noexcept nogil
         gatecell_status (*quantize)(int64_t, int64_t, const float *, const float *, const float *, int32_t, int16_t *, int32_t *) noexcept nogil
         gatecell_status (*dequantize)(int64_t, int64_t, const int16_t *, const float *, float *) noexcept nogil
         gatecell_status (*sum)(gatecell_type, int64_t, int64_t, int64_t, const void *, void *) noexcept nogil
@@ -50,8 +49,8 @@ cdef struct Place:
 
 cdef struct Call:
     Kind kind
-    const void *of  # the core's integer step, a Loop
-    void *data      # the core's stepper, the loop's own
+    const void *of  # a Loop
+    void *data      # its own; the core's stepper
     int args        # of the loop
     cnp.npy_intp n  # elements of the longest place; the largest integer of QUANTIZE
     int size        # bytes of an element
@@ -70,6 +69,7 @@ cdef struct Machine:
     Place x
     Place y[2]
     int x_size, y_size, turn  # a step of turn k leaves its output in y[k]
+    bint changed              # the states have been written since the last step
     int64_t tokens
 
 
@@ -137,6 +137,7 @@ cdef inline void begin(Machine *m) noexcept nogil:
     cdef Py_ssize_t k
     for k in range(m.states):
         move(&m.state[k].start, &m.state[k].slots[m.turn], m.batch, m.state[k].start.n, m.state[k].size)
+    m.changed = True
 
 
 # A step: what is in `x` becomes what is in `result`.  0, a status of the core or a Failure; then nothing has moved.
@@ -162,8 +163,7 @@ cdef inline int run(Machine *m, int threads) noexcept nogil:
         elif c.kind == COPY:
             move(&c.on[0], &c.on[1], m.batch, c.n, c.size)
         elif c.kind == INTEGER:
-            status = m.core.integer_run(<const gatecell_integer *> c.of, 1, m.batch, <int16_t *> c.on[0].at, <int16_t **> c.on[2].at,
-                                        <int16_t *> c.on[1].at, threads)
+            status = m.core.integer_stepper_run(<gatecell_integer_stepper *> c.data, m.turn, m.changed, threads)
         elif c.kind == LOOKUP:
             lookup(c, m.batch)
         elif c.kind == ARGMAX:
@@ -178,7 +178,7 @@ cdef inline int run(Machine *m, int threads) noexcept nogil:
         if status != GATECELL_OK:
             return status
         c += 1
-    m.turn = 1 - m.turn
+    m.turn, m.changed = 1 - m.turn, False
     return GATECELL_OK
 
 

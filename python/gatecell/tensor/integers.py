@@ -69,10 +69,11 @@ class CoreLayer:
         """How many of the step's loops run compiled, and how many there are."""
         return self._core.steps
 
-    @property
-    def lent(self) -> Any:
-        """For callers of the core's C functions: a capsule of gatecell_integer, whose states are `states` in this order."""
-        return self._core.lent
+    def stepper(self, x: Array, y: Array) -> tuple[object, dict[str, tuple[Array, Array]]]:
+        """A step from x (B, I) to y (B, N), int16, for callers of the core's C functions: a capsule of a gatecell_integer_stepper, which
+        keeps these arrays, and its states, {name: two slots (B, N)}."""
+        lent, slots = self._core.stepper(x, y)
+        return lent, dict(zip(self.states, slots, strict=True))
 
     def start(self, batch: int) -> dict[str, Array]:
         """Zero states, {name: (B, N)} int16."""
