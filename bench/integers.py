@@ -18,8 +18,10 @@ from cases import Case
 from gatecell.deploy.integer import Runner
 from shapes import Shape
 from timing import Arrays, Rival
-from work import CHECKED, SEQUENCE, Missing, Work, alone
+from work import CHECKED, SEQUENCE, Work, alone
 
+DENSITY, BLOCK = 0.3, (8, 4)
+"""Of the sparse row: the share of blocks that are not zero, units by inputs of one."""
 BUDGET = 0.06
 """Largest distance from float32, relative to its largest entry: activations of 8 bits are wrong by up to 1/254 of their range in every
 product of a step, and states carry it on."""
@@ -78,8 +80,20 @@ def step(shape: Shape, threads: int) -> Work:
 
 def steps(shape: Shape, threads: int) -> Work:
     """Steps in sequence without Python between them; torch and onnxruntime are given the whole sequence at once."""
-    case = Case(replace(shape, T=SEQUENCE))
-    q = quantized(case)
+    return steps_of(Case(replace(shape, T=SEQUENCE)), threads)
+
+
+def sparse(shape: Shape, threads: int) -> Work:
+    """The same with 30 % of the blocks of every matrix, at random places, the others zeros; peers multiply by them."""
+    case, rng = Case(replace(shape, T=SEQUENCE)), np.random.default_rng(3)
+    for w in (w for w in case.weights.values() if w.ndim == 2):
+        kept = rng.random([-(-n // m) for n, m in zip(w.shape, BLOCK, strict=True)]) < DENSITY
+        w *= np.kron(kept, np.ones(BLOCK, np.float32))[: w.shape[0], : w.shape[1]]
+    return steps_of(case, threads)
+
+
+def steps_of(case: Case, threads: int) -> Work:
+    shape, q = case.shape, quantized(case)
     last = lambda rival: replace(rival, result=lambda: {"y": rival.result()["y"][-1]})
     rivals = {
         "gatecell": defined(own.steps_without_python(case, -1, q), q, case.x, -1),
@@ -87,11 +101,7 @@ def steps(shape: Shape, threads: int) -> Work:
         "torch": last(peer_torch.forward_in_integers(case, threads, SEQUENCE)),
     }
     rivals = with_onnxruntime(rivals, shape, lambda: last(peer_onnx.forward(case, threads, SEQUENCE, quantized=True)))
-    return Work(rivals, judge="float", budget=BUDGET, flops=shape.forward_flops())
-
-
-def sparse(shape: Shape, threads: int) -> Work:
-    raise Missing("there are no products of sparse matrices yet")
+    return Work(rivals, judge="float", budget=BUDGET, flops=replace(shape, T=1).forward_flops())
 
 
 MODES: Mapping[str, Callable[..., Work]] = {

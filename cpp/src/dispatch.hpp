@@ -74,11 +74,12 @@ struct IntRun {
 
 // How an instruction set wants the operands and the weights of integer products.
 struct IntTraits {
-  int32_t lanes;  // 32-bit sums in a vector
-  bool bytes;     // int8 operands are bytes; else everything is int16
-  bool offset;    // bytes are unsigned, 128 more than they stand for
-  bool planes;    // int16 operands times int8 weights are two planes of bytes
-  bool narrow;    // int16 operands read int8 weights as they are; else these are kept as int16
+  int32_t lanes;         // 32-bit sums in a vector
+  bool bytes;            // int8 operands are bytes; else everything is int16
+  bool offset;           // bytes are unsigned, 128 more than they stand for
+  bool planes;           // int16 operands times int8 weights are two planes of bytes
+  bool narrow;           // int16 operands read int8 weights as they are; else these are kept as int16
+  int32_t window, turn;  // of sparse products: words of an operand that an index reaches, entries that come at once
 };
 
 struct Integers {

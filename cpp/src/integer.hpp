@@ -43,14 +43,26 @@ struct IntOperand {
 struct IntSegment {
   int32_t operand, plane;
   int64_t steps;                // of four bytes or two int16
-  int64_t weights;              // where its block, [step][column][lane], begins in half a panel
+  int64_t weights;              // where its block, [step][column][lane], begins in half a panel; sparse: its first start
   int32_t shift[PASS_COLUMNS];  // how far each sum moves up behind the segment
   bool shifts;
+};
+
+// Sparse weights are entries: eight units (an octet) by a word of an operand, four bytes or two int16.  A column's entries for a group of
+// units are listed window by window of the operand, octet by octet, `turn` at a time, those that fill a turn up being zeros; an entry
+// says by its index which word of the window it multiplies.
+constexpr int64_t OCTET = 8;
+constexpr int64_t WINDOW_BYTES = 128;  // read at once, where an index selects from registers
+struct IntStart {
+  uint32_t counts;   // of turns, [window][octet]
+  uint32_t index;    // bytes, in eights
+  uint32_t weights;  // bytes, in lines of 64
 };
 
 // Sums that the same operands feed, computed in registers in one go.
 struct IntPass {
   Form form;
+  bool sparse;
   int32_t columns;
   int64_t column[PASS_COLUMNS];  // accumulators: where the sums of each begin in a row's
   bool begun[PASS_COLUMNS];      // by an earlier pass; else a sum starts from its bias
@@ -152,6 +164,8 @@ struct IntDot {
   int32_t *sums;           // [row, or group][accumulator][half][lane]
   int64_t sum_row, groups;
   int64_t next;  // 1 or -1: from a group to the next one
+  const gatecell_integer *step;
+  int64_t group;  // the first one
 };
 
 // Rows of a vector that become an operand's.
@@ -189,6 +203,9 @@ struct gatecell_integer {
   std::vector<gatecell::IntLoop> loops;
   int64_t segments = 0, slots = 0;  // of all loops
   gatecell::Lines<uint8_t> weights;
+  std::vector<gatecell::IntStart> starts;  // of sparse blocks: [group][column]
+  std::vector<uint16_t> counts;
+  gatecell::Lines<uint8_t> index;
   gatecell::Lines<int16_t> parameters;
   gatecell::Lines<int32_t> words;
   gatecell::IntTable table;
@@ -198,6 +215,25 @@ struct gatecell_integer {
 namespace gatecell {
 int64_t padded(const gatecell_integer &step, int64_t units);  // to whole groups
 IntLayout lay_out(const gatecell_integer &step, int64_t rows);
+// Where a matrix of `units` rows of k has weights that are not zero, as entries of int8 or int16; appended to the step, a group of units at a time.
+class SparseBlock {
+ public:
+  SparseBlock(const gatecell_integer &step, Form form, int64_t units, int64_t k);
+  int64_t stored(const int32_t *matrix) const;  // entries, with those that fill turns up
+  int64_t all() const;                          // entries, were none left out
+  // The entries of a group of a matrix's units, and where they begin.
+  IntStart append(gatecell_integer &step, const int32_t *matrix, int64_t group) const;
+
+ private:
+  int64_t turns(int64_t entries) const { return (entries + traits_.turn - 1) / traits_.turn; }
+  std::vector<int64_t> words_of(const int32_t *matrix, int64_t octet, int64_t window) const;
+  void append_index(gatecell_integer &step, const std::vector<int64_t> &words) const;
+  void append_weights(gatecell_integer &step, const int32_t *matrix, int64_t octet, int64_t window,
+                      const std::vector<int64_t> &words) const;
+  const IntTraits traits_;
+  const Form form_;
+  const int64_t units_, k_, per_, words_;  // weights of an entry's unit; words of the operand
+};
 // Passes, weights, biases and multipliers of a decoded loop.
 void pack(gatecell_integer &step, IntLoop &loop, const gatecell_ints *arrays);
 }  // namespace gatecell

@@ -153,7 +153,7 @@ class IntRunner {
       auto *const tile_sums = place<int32_t>(layout_.sums);
       const IntTile tile = {slot,    0, 0, across, 0, tile_sums, sums, nullptr, across ? 2 * sums : 0, loop.sh.data(), loop.immediates.data(),
                             &step_.table};
-      const IntDot dot = {nullptr, source, 0, nullptr, loop.half_panel, nullptr, tile_sums, sums, 1, across && odd ? -1 : 1};
+      const IntDot dot = {nullptr, source, 0, nullptr, loop.half_panel, nullptr, tile_sums, sums, 1, across && odd ? -1 : 1, &step_, 0};
       IntEnter *const first = e;
       for (const IntSlot &s : loop.slots) {
         *slot++ = {vector(s.vector, s.write ? !odd : odd), info(s.vector).place == Place::parameter ? 0 : up(size_of(s.vector))};
@@ -183,6 +183,7 @@ class IntRunner {
         d.bias = step_.words.data() + loop.bias + (g + first) * t.sum_row;
         d.weights = step_.weights.data() + loop.weights + (g + first) * 2 * d.half;
         d.sums = place<int32_t>(layout_.sums) + first * t.sum_row;
+        d.group = g + first;
         products(loop, d, t);
         if (loop.step >= 0)
           INTEGER_STEPS[loop.step].run(t);
@@ -197,7 +198,11 @@ class IntRunner {
     d.row = t.row;
     for (const IntPass &pass : loop.passes) {
       d.pass = &pass;
-      dot(d, t.across ? 1 : t.rows);
+      const int64_t rows = t.across ? 1 : t.rows;
+      if (pass.sparse)
+        sparse_dot(d, rows);
+      else
+        dot(d, rows);
       d.source += pass.segments.size();
     }
     d.source = first;

@@ -5,25 +5,26 @@
 
 // acc + four products of bytes, x those of a row in every lane, w weights in [-127, 127].
 #if defined(__AVX512VNNI__)
-constexpr IntTraits TRAITS = {INT_LANES, true, true, true, true};
+constexpr IntTraits TRAITS = {INT_LANES, true, true, true, true, 32, 6};
 INLINE Vi dot4(Vi acc, Vi x, Vi w) { return (Vi)_mm512_dpbusd_epi32((Raw)acc, (Raw)x, (Raw)w); }
 INLINE Vi dot2(Vi acc, Vi x, Vi w) { return add_products(acc, x, w); }
 #elif defined(__AVX2__)
 // |x| <= 128 times a weight, twice, is at most 2 * 128 * 127 = 32,512: vpmaddubsw never saturates.
-constexpr IntTraits TRAITS = {INT_LANES, true, false, false, true};
 #if defined(__AVX512F__)
+constexpr IntTraits TRAITS = {INT_LANES, true, false, false, true, 32, 6};
 INLINE Vi dot4(Vi acc, Vi x, Vi w) {
   const Raw signed_w = _mm512_mask_sub_epi8((Raw)w, _mm512_movepi8_mask((Raw)x), Raw{}, (Raw)w);
   return add_products(acc, (Vi)_mm512_maddubs_epi16(_mm512_abs_epi8((Raw)x), signed_w), splat_i(0x10001));
 }
 #else
+constexpr IntTraits TRAITS = {INT_LANES, true, false, false, true, 32768, 1};
 INLINE Vi dot4(Vi acc, Vi x, Vi w) {
   return add_products(acc, (Vi)_mm256_maddubs_epi16(_mm256_abs_epi8((Raw)x), _mm256_sign_epi8((Raw)w, (Raw)x)), splat_i(0x10001));
 }
 #endif
 INLINE Vi dot2(Vi acc, Vi x, Vi w) { return add_products(acc, x, w); }
 #elif defined(__aarch64__)
-constexpr IntTraits TRAITS = {INT_LANES, true, false, false, true};
+constexpr IntTraits TRAITS = {INT_LANES, true, false, false, true, 32768, 1};
 INLINE Vi dot4(Vi acc, Vi x, Vi w) {
 #if defined(__ARM_FEATURE_DOTPROD)
   return (Vi)vdotq_s32((int32x4_t)acc, (int8x16_t)w, (int8x16_t)x);
@@ -38,7 +39,7 @@ INLINE Vi dot2(Vi acc, Vi x, Vi w) {
   return plus(acc, (Vi)vpaddq_s32(low, high));
 }
 #else
-constexpr IntTraits TRAITS = {INT_LANES, false, false, false, false};
+constexpr IntTraits TRAITS = {INT_LANES, false, false, false, false, 32768, 1};
 INLINE Vi dot4(Vi acc, Vi, Vi) { return acc; }  // there are no operands of bytes
 INLINE Vi dot2(Vi acc, Vi x, Vi w) { return add_products(acc, x, w); }
 #endif

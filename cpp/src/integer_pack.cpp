@@ -6,17 +6,21 @@
 namespace gatecell {
 namespace {
 
+// The largest share of a block's entries that is stored, so that skipping the others is worth it.
+constexpr double MOST_STORED = 0.5;
+
 // A block of weights: one operand's products with up to four accumulators, side by side.
 struct Block {
   int32_t operand;
   Form form;
   std::vector<int32_t> columns, arrays, shifts;
-  int64_t at = 0, steps = 0;
+  int64_t at = 0, steps = 0;  // at: in half a panel; sparse: the first start
+  bool sparse = false, packed = false;
 };
 
 // A block times one plane of its operand's rows.
 struct Part {
-  const Block *block;
+  Block *block;
   int32_t plane;
   int32_t extra;  // shift of the plane
   int32_t shift(size_t column) const { return block->shifts[column] + extra; }
@@ -24,6 +28,10 @@ struct Part {
 
 int64_t element_bytes(Form form) { return form == Form::words16 ? 2 : 1; }
 int64_t elements(Form form) { return form == Form::bytes ? 4 : 2; }  // of a lane
+
+int64_t depth(const gatecell_integer &step, const Block &b) {  // of the operand
+  return step.vectors[static_cast<size_t>(step.operands[static_cast<size_t>(b.operand)].vector)].size;
+}
 
 bool within(const gatecell_ints &a, int32_t bound) {
   return std::all_of(a.values, a.values + a.length, [&](int32_t v) { return -bound <= v && v <= bound; });
@@ -57,10 +65,10 @@ std::vector<Block> blocks_of(const gatecell_integer &step, const IntLoop &loop, 
 }
 
 // Segments whose shifts fall from one to the next share a pass: what is shifted behind one of them is shifted once for all before it.
-void passes_of(const gatecell_integer &step, IntLoop &loop, const std::vector<Block> &blocks) {
+std::vector<std::vector<Part>> chains_of(const gatecell_integer &step, std::vector<Block> &blocks) {
   std::vector<std::vector<Part>> chains;
   std::vector<Part> parts;
-  for (const Block &b : blocks) {
+  for (Block &b : blocks) {
     const bool two = b.form == Form::bytes && step.operands[static_cast<size_t>(b.operand)].planes == 2;
     if (two) parts.push_back({&b, 0, 8});
     parts.push_back({&b, two ? 1 : 0, 0});
@@ -70,7 +78,8 @@ void passes_of(const gatecell_integer &step, IntLoop &loop, const std::vector<Bl
   for (const Part &p : parts) {
     const auto follows = [&](const std::vector<Part> &chain) {
       const Part &last = chain.back();
-      if (last.block->form != p.block->form || last.block->columns != p.block->columns) return false;
+      if (last.block->form != p.block->form || last.block->sparse != p.block->sparse || last.block->columns != p.block->columns)
+        return false;
       for (size_t c = 0; c < p.block->columns.size(); c++)
         if (last.shift(c) < p.shift(c)) return false;
       return true;
@@ -79,10 +88,14 @@ void passes_of(const gatecell_integer &step, IntLoop &loop, const std::vector<Bl
     if (chain == chains.end()) chain = chains.insert(chains.end(), std::vector<Part>{});
     chain->push_back(p);
   }
+  return chains;
+}
+
+void passes_of(const gatecell_integer &step, IntLoop &loop, const std::vector<std::vector<Part>> &chains) {
   std::vector<bool> begun(loop.accumulators.size(), false);
   for (const std::vector<Part> &chain : chains) {
     const Block &first = *chain.front().block;
-    IntPass pass{first.form, static_cast<int32_t>(first.columns.size()), {}, {}, {}};
+    IntPass pass{first.form, first.sparse, static_cast<int32_t>(first.columns.size()), {}, {}, {}};
     for (size_t c = 0; c < first.columns.size(); c++) {
       pass.column[c] = int64_t{first.columns[c]} * 2 * step.traits.lanes;
       pass.begun[c] = begun[static_cast<size_t>(first.columns[c])];
@@ -105,8 +118,7 @@ void passes_of(const gatecell_integer &step, IntLoop &loop, const std::vector<Bl
 int64_t unit_of(int64_t lanes, int64_t group, int64_t half, int64_t lane) { return group * 2 * lanes + lane / 4 * 8 + half * 4 + lane % 4; }
 
 void write_block(const gatecell_integer &step, const IntLoop &loop, const Block &b, const gatecell_ints *arrays, uint8_t *base) {
-  const int64_t lanes = step.traits.lanes, per = elements(b.form);
-  const int64_t k = step.vectors[static_cast<size_t>(step.operands[static_cast<size_t>(b.operand)].vector)].size;
+  const int64_t lanes = step.traits.lanes, per = elements(b.form), k = depth(step, b);
   for (int64_t panel = 0; panel < loop.groups * 2; panel++) {
     uint8_t *to = base + panel * loop.half_panel + b.at;
     for (int64_t s = 0; s < b.steps; s++)
@@ -120,6 +132,25 @@ void write_block(const gatecell_integer &step, const IntLoop &loop, const Block 
           }
         }
   }
+}
+
+// Entries of a chain's blocks, in the order in which products read them.  A block's two planes read the same ones.
+void write_sparse(gatecell_integer &step, const IntLoop &loop, const std::vector<Part> &chain, const gatecell_ints *arrays) {
+  std::vector<Block *> blocks;
+  const auto columns = static_cast<int64_t>(chain.front().block->columns.size());
+  for (const Part &p : chain)
+    if (p.block->sparse && !p.block->packed) {
+      p.block->packed = true;
+      p.block->at = static_cast<int64_t>(step.starts.size());
+      step.starts.resize(step.starts.size() + static_cast<size_t>(loop.groups * columns));
+      blocks.push_back(p.block);
+    }
+  for (int64_t k = 0; k < loop.groups * columns; k++)  // [group][column]
+    for (const Block *b : blocks) {
+      const int32_t *matrix = arrays[b->arrays[static_cast<size_t>(k % columns)]].values;
+      const SparseBlock entries(step, b->form, loop.size, depth(step, *b));
+      step.starts[static_cast<size_t>(b->at + k)] = entries.append(step, matrix, k / columns);
+    }
 }
 
 // Biases, with what the offset of the operands' bytes adds taken off (modulo 2^32, as the sums are), and multipliers.
@@ -162,16 +193,26 @@ void pack(gatecell_integer &step, IntLoop &loop, const gatecell_ints *arrays) {
   std::vector<Block> blocks = blocks_of(step, loop, arrays);
   loop.half_panel = 0;
   for (Block &b : blocks) {
-    const int64_t k = step.vectors[static_cast<size_t>(step.operands[static_cast<size_t>(b.operand)].vector)].size;
+    const int64_t k = depth(step, b), columns = static_cast<int64_t>(b.columns.size());
+    const SparseBlock entries(step, b.form, loop.size, k);
+    int64_t stored = 0;
+    for (const int32_t array : b.arrays) stored += entries.stored(arrays[array].values);
+    const double share = static_cast<double>(stored) / static_cast<double>(columns * entries.all());
+    b.sparse = share <= MOST_STORED;
+    step.work += static_cast<double>(loop.size * k * columns) * (b.sparse ? share : 1.0);
     b.steps = (k + elements(b.form) - 1) / elements(b.form);
+    if (b.sparse) continue;
     b.at = loop.half_panel;
-    loop.half_panel += b.steps * static_cast<int64_t>(b.columns.size()) * step.traits.lanes * elements(b.form) * element_bytes(b.form);
-    step.work += static_cast<double>(loop.size * k * static_cast<int64_t>(b.columns.size()));
+    loop.half_panel += b.steps * columns * step.traits.lanes * elements(b.form) * element_bytes(b.form);
   }
+  step.weights.resize((step.weights.size() + 63) / 64 * 64);
   loop.weights = static_cast<int64_t>(step.weights.size());
   step.weights.resize(step.weights.size() + static_cast<size_t>(loop.groups * 2 * loop.half_panel));
-  for (const Block &b : blocks) write_block(step, loop, b, arrays, step.weights.data() + loop.weights);
-  passes_of(step, loop, blocks);
+  for (const Block &b : blocks)
+    if (!b.sparse) write_block(step, loop, b, arrays, step.weights.data() + loop.weights);
+  const std::vector<std::vector<Part>> chains = chains_of(step, blocks);
+  for (const std::vector<Part> &chain : chains) write_sparse(step, loop, chain, arrays);
+  passes_of(step, loop, chains);
   write_words(step, loop, arrays);
 }
 
@@ -196,6 +237,7 @@ IntLayout lay_out(const gatecell_integer &step, int64_t rows) {
     to.operand[o] = take(bytes);
     to.next[o] = step.vectors[static_cast<size_t>(info.vector)].place == Place::state ? take(bytes) : to.operand[o];
   }
+  at += WINDOW_BYTES;  // which sparse products read from a window's beginning, to beyond the operand
   to.stages = take(2 * static_cast<int64_t>(step.loops.size() * sizeof(IntStage)));
   to.enters = take(2 * static_cast<int64_t>(step.operands.size() * sizeof(IntEnter)));
   to.sources = take(2 * step.segments * static_cast<int64_t>(sizeof(IntRows)));

@@ -36,6 +36,7 @@ template <class R> INLINE void fill(R *from, R *to, R value) {
 
 #include "integer_vector.inl"
 #include "integer_dot.inl"
+#include "integer_sparse.inl"
 #include "integer_points.inl"
 #include "integer.inl"
 #include "integer_ends.inl"

@@ -75,6 +75,7 @@ def compensated(w: Array, moments: Array, tops: Array, last: Array) -> tuple[Arr
 
     Columns are rounded one after the other, the most energetic first; what a column lost is made up by those after it, the
     bias last, by the second moments (K + 1, K + 1) of the arguments (Hassibi & Stork 1993; for rounding, Frantar et al. 2022).
+    A zero stays a zero, so that pruned weights remain sparse.
     tops (K,): largest magnitudes; last (N,): real biases.
     """
     columns = w.shape[1]
@@ -84,7 +85,7 @@ def compensated(w: Array, moments: Array, tops: Array, last: Array) -> tuple[Arr
     rest = np.concatenate([w, last[:, None]], axis=1)[:, order]
     out = np.empty(w.shape, np.int64)
     for k, column in enumerate(order[:columns]):
-        rounded = np.clip(np.rint(rest[:, k]), -tops[column], tops[column])
+        rounded = np.where(w[:, column] == 0, 0, np.clip(np.rint(rest[:, k]), -tops[column], tops[column]))
         out[:, column] = rounded
         rest[:, k + 1 :] -= ((rest[:, k] - rounded) / upper[k, k])[:, None] * upper[k, k + 1 :]
     return out, np.rint(rest[:, columns])
