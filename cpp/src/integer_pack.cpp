@@ -19,7 +19,7 @@ struct Block {
 };
 
 // A block times one plane of its operand's rows.
-struct Part {
+struct Piece {
   Block *block;
   int32_t plane;
   int32_t extra;  // shift of the plane
@@ -65,19 +65,19 @@ std::vector<Block> blocks_of(const gatecell_integer &step, const IntLoop &loop, 
 }
 
 // Segments whose shifts fall from one to the next share a pass: what is shifted behind one of them is shifted once for all before it.
-std::vector<std::vector<Part>> chains_of(const gatecell_integer &step, std::vector<Block> &blocks) {
-  std::vector<std::vector<Part>> chains;
-  std::vector<Part> parts;
+std::vector<std::vector<Piece>> chains_of(const gatecell_integer &step, std::vector<Block> &blocks) {
+  std::vector<std::vector<Piece>> chains;
+  std::vector<Piece> parts;
   for (Block &b : blocks) {
     const bool two = b.form == Form::bytes && step.operands[static_cast<size_t>(b.operand)].planes == 2;
     if (two) parts.push_back({&b, 0, 8});
     parts.push_back({&b, two ? 1 : 0, 0});
   }
-  const auto largest = [](const Part &p) { return *std::max_element(p.block->shifts.begin(), p.block->shifts.end()) + p.extra; };
-  std::stable_sort(parts.begin(), parts.end(), [&](const Part &p, const Part &q) { return largest(p) > largest(q); });
-  for (const Part &p : parts) {
-    const auto follows = [&](const std::vector<Part> &chain) {
-      const Part &last = chain.back();
+  const auto largest = [](const Piece &p) { return *std::max_element(p.block->shifts.begin(), p.block->shifts.end()) + p.extra; };
+  std::stable_sort(parts.begin(), parts.end(), [&](const Piece &p, const Piece &q) { return largest(p) > largest(q); });
+  for (const Piece &p : parts) {
+    const auto follows = [&](const std::vector<Piece> &chain) {
+      const Piece &last = chain.back();
       if (last.block->form != p.block->form || last.block->sparse != p.block->sparse || last.block->columns != p.block->columns)
         return false;
       for (size_t c = 0; c < p.block->columns.size(); c++)
@@ -85,15 +85,15 @@ std::vector<std::vector<Part>> chains_of(const gatecell_integer &step, std::vect
       return true;
     };
     auto chain = std::find_if(chains.begin(), chains.end(), follows);
-    if (chain == chains.end()) chain = chains.insert(chains.end(), std::vector<Part>{});
+    if (chain == chains.end()) chain = chains.insert(chains.end(), std::vector<Piece>{});
     chain->push_back(p);
   }
   return chains;
 }
 
-void passes_of(const gatecell_integer &step, IntLoop &loop, const std::vector<std::vector<Part>> &chains) {
+void passes_of(const gatecell_integer &step, IntLoop &loop, const std::vector<std::vector<Piece>> &chains) {
   std::vector<bool> begun(loop.accumulators.size(), false);
-  for (const std::vector<Part> &chain : chains) {
+  for (const std::vector<Piece> &chain : chains) {
     const Block &first = *chain.front().block;
     IntPass pass{first.form, first.sparse, static_cast<int32_t>(first.columns.size()), {}, {}, {}};
     for (size_t c = 0; c < first.columns.size(); c++) {
@@ -102,7 +102,7 @@ void passes_of(const gatecell_integer &step, IntLoop &loop, const std::vector<st
       begun[static_cast<size_t>(first.columns[c])] = true;
     }
     for (size_t k = 0; k < chain.size(); k++) {
-      const Part &p = chain[k];
+      const Piece &p = chain[k];
       IntSegment segment{p.block->operand, p.plane, p.block->steps, p.block->at, {}, false};
       for (size_t c = 0; c < first.columns.size(); c++) {
         segment.shift[c] = p.shift(c) - (k + 1 < chain.size() ? chain[k + 1].shift(c) : 0);
@@ -135,10 +135,10 @@ void write_block(const gatecell_integer &step, const IntLoop &loop, const Block 
 }
 
 // Entries of a chain's blocks, in the order in which products read them.  A block's two planes read the same ones.
-void write_sparse(gatecell_integer &step, const IntLoop &loop, const std::vector<Part> &chain, const gatecell_ints *arrays) {
+void write_sparse(gatecell_integer &step, const IntLoop &loop, const std::vector<Piece> &chain, const gatecell_ints *arrays) {
   std::vector<Block *> blocks;
   const auto columns = static_cast<int64_t>(chain.front().block->columns.size());
-  for (const Part &p : chain)
+  for (const Piece &p : chain)
     if (p.block->sparse && !p.block->packed) {
       p.block->packed = true;
       p.block->at = static_cast<int64_t>(step.starts.size());
@@ -210,8 +210,8 @@ void pack(gatecell_integer &step, IntLoop &loop, const gatecell_ints *arrays) {
   step.weights.resize(step.weights.size() + static_cast<size_t>(loop.groups * 2 * loop.half_panel));
   for (const Block &b : blocks)
     if (!b.sparse) write_block(step, loop, b, arrays, step.weights.data() + loop.weights);
-  const std::vector<std::vector<Part>> chains = chains_of(step, blocks);
-  for (const std::vector<Part> &chain : chains) write_sparse(step, loop, chain, arrays);
+  const std::vector<std::vector<Piece>> chains = chains_of(step, blocks);
+  for (const std::vector<Piece> &chain : chains) write_sparse(step, loop, chain, arrays);
   passes_of(step, loop, chains);
   write_words(step, loop, arrays);
 }
