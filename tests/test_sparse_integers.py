@@ -12,7 +12,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 
 from gatecell.deploy.integer import Runner
@@ -45,7 +45,11 @@ def pruned(q, rng, densities, block=(8, 4)):
 )
 def test_products_of_sparse_matrices_are_the_definition(cell, scheme, bits, B, I, H, densities, block, seed):
     rng = np.random.default_rng(seed)
-    q = pruned(at_the_rails(model(cell, rng, 3, 5, scheme, bits), rng, I, H), rng, densities, block)
+    try:
+        wild = at_the_rails(model(cell, rng, 3, 5, scheme, bits), rng, I, H)
+    except ValueError:  # shifts of the small model that no weights of the large one can stand
+        reject()
+    q = pruned(wild, rng, densities, block)
     x = drive(rng, 9, B, I, bits)
     runner = Runner(q, B, check=True)
     want = runner.run(x)
