@@ -17,6 +17,7 @@ import builds
 import gatecell
 import pages
 import test_integer_core
+import test_sparse_integers
 from conftest import need
 from gatecell import cells
 from gatecell.algebra.encode import encode
@@ -121,14 +122,15 @@ def ends(recorder):
 
 
 def integer_steps(recorder):
-    """Calibrated steps and steps at the rails, compiled and interpreted."""
+    """Calibrated steps, steps at the rails and those with most of their weights 0, compiled and interpreted."""
     for n, cell in enumerate(test_integer_core.INTEGER):
         for scheme, bits in test_integer_core.SCHEMES:
             rng = np.random.default_rng(3)
             calibrated = test_integer_core.model(cell, rng, 5, 19, scheme, bits)
             B, I, H = test_integer_core.SHAPES[n % len(test_integer_core.SHAPES)]
             wild = test_integer_core.at_the_rails(calibrated, rng, I, H)
-            for q, rows in ((calibrated, 1), (calibrated, 9), (wild, B)):
+            sparse = test_sparse_integers.pruned(wild, rng, (0.3, 0.1))
+            for q, rows in ((calibrated, 1), (calibrated, 9), (wild, B), (sparse, 1), (sparse, 7)):
                 x = test_integer_core.drive(rng, 20, rows, q.inputs, bits)
                 for interpret in (False, True):
                     recorder.label = f"{cell.name} {scheme} {bits} B{rows} {'interpreted' if interpret else ''}"

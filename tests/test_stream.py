@@ -227,7 +227,7 @@ def test_a_wide_step_is_shared_by_threads_or_not(quantized, rng):
     model, x = nn.LSTM(40, 128), rng.normal(size=(6, 400, 40)).astype(np.float32)
     made = gc.quantize(model, x) if quantized else model
     alone, shared = gc.Stream(made, 400), gc.Stream(made, 400)
-    before = gc.get_num_threads()
+    before, state = gc.get_num_threads(), shared.state
     try:
         for t, threads in enumerate((1, 2, 3, 1, 2, 1)):
             gc.set_num_threads(1)

@@ -135,7 +135,7 @@ int64_t scratch_bytes(const gatecell_layer &layer, int64_t steps, int64_t rows) 
       if (goes_ahead(packed, steps, rows)) own += piece(packed.given * ROWS_AHEAD * pointer);
       const auto tables = static_cast<int64_t>(loop.arrays.size()) + loop.accumulators + loop.temporaries;
       const auto scalars = static_cast<int64_t>(loop.scalars.size());
-      const int64_t width = std::max(FEW_PANELS * packed.panel, TILE_VECTORS) * 16;
+      const int64_t width = widest_tile(packed) * 16;
       const int64_t columns = static_cast<int64_t>(loop.terms.size()) * width / 2;  // vectors of two units at least
       own += (tables + scalars) * piece(TILE_ROWS * pointer) + scalars * piece(width * size) + piece((tables + scalars) * REGISTER_BYTES) +
              piece(columns * COLUMN_BYTES);

@@ -157,10 +157,15 @@ constexpr int panel_width(int widest_group) { return widest_group > 2 ? 1 : wide
 // A few rows take two panels at once, since their sums need more independent chains than rows give.  What they are given over
 // time is multiplied for so many rows ahead: a step then reads the other weights alone.
 constexpr int64_t FEW_ROWS = 3, FEW_PANELS = 2, ROWS_AHEAD = 12, DEPTH_AHEAD = 8;
+// Vectors of a loop's widest tile; where nothing is multiplied, a row is taken from end to end.
+constexpr int64_t widest_tile(const PackedLoop &loop) {
+  const int64_t few = FEW_PANELS * loop.panel > TILE_VECTORS ? FEW_PANELS * loop.panel : TILE_VECTORS;
+  return loop.groups.empty() && loop.vectors > few ? loop.vectors : few;
+}
 // Numbers of the tiles of a loop: accumulators, temporaries, arrays of one value a row.
 constexpr int64_t tile_elements(const Loop &loop, const PackedLoop &packed) {
-  const int64_t width = FEW_PANELS * packed.panel > TILE_VECTORS ? FEW_PANELS * packed.panel : TILE_VECTORS;
-  return (static_cast<int64_t>(loop.arrays.size()) + loop.accumulators + loop.temporaries) * TILE_ROWS * width * 16;
+  const auto arrays = static_cast<int64_t>(loop.arrays.size());
+  return (arrays + loop.accumulators + loop.temporaries) * TILE_ROWS * widest_tile(packed) * 16;
 }
 // How often a team meets in a pass: behind its reductions and behind each loop, since a loop reads units of all members, and writes
 // where a reduction may have read.

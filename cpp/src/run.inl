@@ -123,6 +123,7 @@ template <class R> class Runner {
     f.step = layer_.interpret ? nullptr : compiled<R>(loop.step);
     f.fits = f.step && f.step->fits(packed);
     f.panel = f.step || packed.panel >= TILE_VECTORS ? packed.panel : TILE_VECTORS;
+    if (f.step && packed.groups.empty()) f.panel = packed.vectors;  // no weights to stay with: rows from end to end, as they lie
     f.width = f.fits && f.step->most() ? FEW_PANELS * f.panel : f.panel;
     int64_t vectors = 1;
     for (const Group &g : packed.groups)
@@ -215,7 +216,7 @@ template <class R> class Runner {
         } else {
           if (!by_memory) columns(f, v0, n);
           by_memory = true;
-          if (f.step) fetch_step(*f.step, f.reg, m, n * 16);
+          if (f.step && !packed.groups.empty()) fetch_step(*f.step, f.reg, m, n * 16);
           products(f, b, m, v0, n);
           if (f.step)
             run_step(*f.step, f.reg, m, n * 16);
