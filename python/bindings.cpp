@@ -320,27 +320,30 @@ PYBIND11_MODULE(_core, m) {
                              })
       .def("run", &Integer::run)
       // For steps without Python: a gatecell_integer_stepper, which keeps the step, x and y; and its states, two slots (B, N) each.
-      .def("stepper", [](const py::object &self, const Halves &x, const Halves &y) {
-        const auto &integer = self.cast<const Integer &>();
-        const int64_t B = x.ndim() ? x.shape(0) : 0;
-        if (x.ndim() != 2 || y.ndim() != 2 || x.shape(1) != integer.inputs || y.shape(0) != B || y.shape(1) != integer.outputs ||
-            !y.writeable())
-          throw py::value_error("an integer stepper wants x (B, I) and y (B, N)");
-        gatecell_integer_stepper *made = nullptr;
-        check(gatecell_integer_stepper_new(integer.step.get(), B, x.data(), const_cast<int16_t *>(y.data()), &made));
-        std::shared_ptr<gatecell_integer_stepper> stepper(made, gatecell_integer_stepper_free);
-        const py::capsule lent = lend(made, "gatecell_integer_stepper", std::make_tuple(self, x, y, std::move(stepper)));
-        std::vector<std::pair<py::array, py::array>> states;
-        for (size_t s = 0; s < integer.states.size(); s++) {
-          const auto slot = [&](int32_t turn) {
-            int64_t row = 0;
-            int16_t *at = gatecell_integer_stepper_state(made, static_cast<int32_t>(s), turn, &row);
-            return py::array_t<int16_t>({B, integer.states[s]}, {row * 2, int64_t{2}}, at, lent);
-          };
-          states.emplace_back(slot(0), slot(1));
-        }
-        return std::make_pair(lent, states);
-      });
+      .def(
+          "stepper",
+          [](const py::object &self, const Halves &x, const Halves &y) {
+            const auto &integer = self.cast<const Integer &>();
+            const int64_t B = x.ndim() ? x.shape(0) : 0;
+            if (x.ndim() != 2 || y.ndim() != 2 || x.shape(1) != integer.inputs || y.shape(0) != B || y.shape(1) != integer.outputs ||
+                !y.writeable())
+              throw py::value_error("an integer stepper wants x (B, I) and y (B, N)");
+            gatecell_integer_stepper *made = nullptr;
+            check(gatecell_integer_stepper_new(integer.step.get(), B, x.data(), const_cast<int16_t *>(y.data()), &made));
+            std::shared_ptr<gatecell_integer_stepper> stepper(made, gatecell_integer_stepper_free);
+            const py::capsule lent = lend(made, "gatecell_integer_stepper", std::make_tuple(self, x, y, std::move(stepper)));
+            std::vector<std::pair<py::array, py::array>> states;
+            for (size_t s = 0; s < integer.states.size(); s++) {
+              const auto slot = [&](int32_t turn) {
+                int64_t row = 0;
+                int16_t *at = gatecell_integer_stepper_state(made, static_cast<int32_t>(s), turn, &row);
+                return py::array_t<int16_t>({B, integer.states[s]}, {row * 2, int64_t{2}}, at, lent);
+              };
+              states.emplace_back(slot(0), slot(1));
+            }
+            return std::make_pair(lent, states);
+          },
+          py::arg("x").noconvert(), py::arg("y").noconvert());  // a copy would be read and written in vain
   py::class_<Layer>(m, "Layer")
       .def(py::init<std::shared_ptr<Fit>, const std::vector<std::pair<py::array, std::optional<py::array>>> &, bool>(), py::arg("fit"),
            py::arg("weights"), py::arg("interpret"))

@@ -70,6 +70,15 @@ int32_t members_of(const gatecell_layer &layer, int32_t threads, double steps, i
   const auto worth = static_cast<int64_t>(layer.work * steps / (static_cast<double>(T * std::max<int64_t>(borders, 1)) * BORDER_WORK));
   return shares_for(threads, std::min({panels, worth, cores, int64_t{Team::MOST}}), layer.work * steps);
 }
+// Bytes of a run that shares nothing, and the run laid out in them.
+int64_t alone_bytes(const gatecell_layer &layer, int64_t steps, int64_t rows) {
+  return common_bytes(layer, steps, rows) + scratch_bytes(layer, steps, rows);
+}
+void *lay_out_alone(Run job, void *memory) {
+  job.common = memory;
+  job.scratch = static_cast<char *>(memory) + common_bytes(*job.layer, job.steps, job.rows);
+  return kernels()->lay_out[job.layer->type](job);
+}
 // All rows, by threads that share the units.  What they use in common and each one's own is the calling thread's memory.
 gatecell_status run_by_units(const Run &whole, int32_t members) {
   const gatecell_layer &layer = *whole.layer;
@@ -195,14 +204,13 @@ gatecell_status gatecell_layer_run_lengths(const gatecell_layer *layer, int64_t 
     // With lengths share s has the rows s, s + shares, ... of the sorted ones, so the first shares may have one more.
     const int64_t first = lengths ? B / shares * share + std::min<int64_t>(share, B % shares) : B * share / shares;
     const int64_t rows = lengths ? B / shares + (share < B % shares) : B * (share + 1) / shares - first;
-    const int64_t common = common_bytes(*layer, T, rows);
-    auto *memory = static_cast<char *>(thread_scratch(common + scratch_bytes(*layer, T, rows)));
+    void *memory = thread_scratch(alone_bytes(*layer, T, rows));
     if (!memory) {
       starved = true;
       return;
     }
-    k->run[layer->type](k->lay_out[layer->type](
-        {layer, arrays, T, rows, first, lengths ? order.data() + first : nullptr, lengths, late != 0, false, memory, memory + common}));
+    const int64_t *const own = lengths ? order.data() + first : nullptr;
+    k->run[layer->type](lay_out_alone({layer, arrays, T, rows, first, own, lengths, late != 0, false, nullptr, nullptr}, memory));
   };
   share_out(shares, std::ref(share_of));  // by reference: a std::function of its own would allocate
   return starved ? fail(GATECELL_NO_MEMORY, "no memory for a run's scratch") : GATECELL_OK;
@@ -215,18 +223,16 @@ gatecell_status gatecell_stepper_new(const gatecell_layer *layer, int64_t B, con
   if (!layer || B < 1 || !even || !odd || !out) return fail(GATECELL_BAD_ARGUMENT, "a stepper wants a layer, its arrays and B >= 1");
   if (!complete(*layer, even) || !complete(*layer, odd))
     return fail(GATECELL_BAD_ARGUMENT, "a stepper wants every array of its plan, got a null pointer");
-  const Kernels *k = kernels();
-  if (!k) return GATECELL_NO_CPU;
+  if (!kernels()) return GATECELL_NO_CPU;
   auto stepper = std::make_unique<gatecell_stepper>(layer, B);
   const auto count = static_cast<ptrdiff_t>(layer->plan->arrays.size());
   for (const bool turn : {false, true}) {
     const gatecell_array *arrays = turn ? odd : even;
     stepper->arrays[turn].assign(arrays, arrays + count);
-    const int64_t common = common_bytes(*layer, 1, B);
-    auto *memory = static_cast<char *>(stepper->scratch[turn].get(common + scratch_bytes(*layer, 1, B)));
+    void *memory = stepper->scratch[turn].get(alone_bytes(*layer, 1, B));
     if (!memory) return fail(GATECELL_NO_MEMORY, "no memory for a stepper");
     stepper->laid_out[turn] =
-        k->lay_out[layer->type]({layer, stepper->arrays[turn].data(), 1, B, 0, nullptr, nullptr, false, turn, memory, memory + common});
+        lay_out_alone({layer, stepper->arrays[turn].data(), 1, B, 0, nullptr, nullptr, false, turn, nullptr, nullptr}, memory);
   }
   *out = stepper.release();
   return GATECELL_OK;

@@ -169,7 +169,7 @@ constexpr int64_t tile_elements(const Loop &loop, const PackedLoop &packed) {
 }
 // How often a team meets in a pass: behind its reductions and behind each loop, since a loop reads units of all members, and writes
 // where a reduction may have read.
-inline int64_t borders_of(const Pass &pass) { return static_cast<int64_t>(pass.loops.size()) + !pass.reductions.empty(); }
+static inline int64_t borders_of(const Pass &pass) { return static_cast<int64_t>(pass.loops.size()) + !pass.reductions.empty(); }
 // Whether a run of so many rows multiplies ahead.
 constexpr bool goes_ahead(const PackedLoop &loop, int64_t steps, int64_t rows) {
   return loop.given > 0 && rows > 0 && rows <= FEW_ROWS && steps > 1;
