@@ -57,10 +57,13 @@ INPUTS = {
     "bytes": lambda x: x.tobytes(),
     "bytearray": lambda x: bytearray(x.tobytes()),
     "memoryview of bytes": lambda x: memoryview(x.tobytes()),
+    "ctypes": lambda x: np.ctypeslib.as_ctypes(x),
+    "ctypes, of double": lambda x: np.ctypeslib.as_ctypes(x.astype(np.float64)),
+    "ctypes, flat": lambda x: np.ctypeslib.as_ctypes(x.ravel()),
 }
 
 
-FLAT = ("array.array", "bytes", "bytearray", "memoryview of bytes")
+FLAT = ("array.array", "bytes", "bytearray", "memoryview of bytes", "ctypes, flat")
 
 
 @pytest.mark.parametrize("kind", INPUTS)
@@ -112,6 +115,8 @@ def outs(shape, dtype):
     yield bytearray(size * dtype().itemsize), lambda a: np.frombuffer(a, dtype).reshape(shape)
     yield memoryview(np.full(size, 7, dtype)), lambda a: np.array(a).reshape(shape)
     yield memoryview(bytearray(size * dtype().itemsize)), lambda a: np.frombuffer(a, dtype).reshape(shape)
+    yield np.ctypeslib.as_ctypes(np.full(shape, 7, dtype)), np.ctypeslib.as_array
+    yield np.ctypeslib.as_ctypes(np.full(size, 7, dtype)), lambda a: np.ctypeslib.as_array(a).reshape(shape)
 
 
 @pytest.mark.parametrize("name", ["bare, time first", "double", "features first", "language model", "decision", "every step, squeezed"])
@@ -164,6 +169,7 @@ BAD = {
     "out's shape": (lambda: FOUR().step(np.ones((4, 2)), out=np.ones(4, np.float32)), ValueError, "out"),
     "out's dtype": (lambda: FOUR().step(np.ones((4, 2)), out=np.ones((4, 3))), TypeError, "out"),
     "out's kind": (lambda: FOUR().step(np.ones((4, 2)), out=[0] * 12), TypeError, "float32 wanted, got list"),
+    "out, a Tensor": (lambda: FOUR().step(np.ones((4, 2)), out=gc.zeros(4, 3)), TypeError, "float32 wanted, got Tensor"),
     "out's byte order": (lambda: FOUR().step(np.ones((4, 2)), out=np.ones((4, 3), ">f4")), TypeError, "float32 wanted, got >f4"),
     "out without the row": (lambda: ONE().step(np.ones((1, 2)), out=np.ones(3, np.float32)), ValueError, r"\(1, 3\) wanted, got \(3,\)"),
     "out with the row": (lambda: ONE().step(np.ones(2), out=np.ones((1, 3), np.float32)), ValueError, r"\(3,\) wanted, got \(1, 3\)"),

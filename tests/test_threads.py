@@ -299,11 +299,11 @@ def test_limits():
     assert threads_after("as it is", {"GATECELL_NUM_THREADS": "2"}) == one + 1
 
 
-@pytest.mark.parametrize("value", ["0", "-1", "two", "1.5", " "])
+@pytest.mark.parametrize("value", ["0", "-1", "two", "1.5", " ", "\u00b2", "2147483648"])
 def test_the_environment_is_checked(value):
     r = subprocess.run([sys.executable, "-c", "import gatecell"], env=os.environ | {"GATECELL_NUM_THREADS": value},
                        capture_output=True, text=True, check=False)  # fmt: skip
-    assert r.returncode == 1 and f"GATECELL_NUM_THREADS wants a whole number of at least 1, got {value!r}" in r.stderr
+    assert r.returncode == 1 and f"GATECELL_NUM_THREADS wants a whole number of at least 1 and less than 2**31, got {value!r}" in r.stderr
 
 
 def test_threads_that_cannot_be_had_are_done_without():

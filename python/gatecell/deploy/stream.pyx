@@ -331,7 +331,8 @@ cdef int writes(Stream s, out, Place *place, Py_buffer *view, bint bare) except 
     if locked:
         raise ValueError("out: an array that may be written wanted, got one that is read-only")
     if fits == OTHER_TYPE:
-        raise TypeError(f"out: an array of {s.result_dtype} wanted, got {getattr(out, 'dtype', type(out).__name__)}")
+        got = out.dtype if cnp.PyArray_Check(out) else type(out).__name__
+        raise TypeError(f"out: an array or a buffer of {s.result_dtype} wanted, got {got}")
     if fits == OTHER_SHAPE or cnp.PyArray_Check(out) and (fits == BARE) != bare:
         raise ValueError(f"out: shape {shape(face, bare)} wanted, got {shape_given(out)}")
     return 0

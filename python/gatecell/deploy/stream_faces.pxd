@@ -49,16 +49,23 @@ cdef inline Fit fit_array(const Face *f, cnp.ndarray a, Place *place) noexcept:
 cdef inline Fit fit_buffer(const Face *f, object x, int flags, Py_buffer *view, Place *place) except *:
     PyObject_GetBuffer(x, view, flags | PyBUF_FORMAT | PyBUF_STRIDES)
     cdef bint raw = view.ndim == 1 and (view.format == NULL or view.format == b"B") and not isinstance(x, array)  # not small numbers
-    cdef Py_ssize_t each = view.strides[0] * (f.size if raw else 1) if view.ndim else 0
+    cdef Py_ssize_t dense[2]
+    cdef const Py_ssize_t *strides = view.strides
+    if strides == NULL and 0 < view.ndim <= 2:  # of ctypes, though they were asked for: without gaps
+        dense[view.ndim - 1] = view.itemsize
+        if view.ndim == 2:
+            dense[0] = view.shape[1] * view.itemsize
+        strides = dense
+    cdef Py_ssize_t each = strides[0] * (f.size if raw else 1) if strides != NULL else 0
     cdef Fit found = OTHER_SHAPE
     place.at = <char *> view.buf
     if not raw and not is_of(f, view):
         found = OTHER_TYPE
-    elif view.ndim == 1 and view.shape[0] == f.rows * f.n * (f.size if raw else 1) and (not raw or view.strides[0] == 1):
+    elif view.ndim == 1 and view.shape[0] == f.rows * f.n * (f.size if raw else 1) and (not raw or strides[0] == 1):
         place.row, place.each = (each, each * f.rows) if f.turned else (each * f.n, each)
         found = BARE if f.rows == 1 and f.axes == 2 else WHOLE
     elif not raw:
-        found = fit(f, view.ndim, view.shape, view.strides, place)
+        found = fit(f, view.ndim, view.shape, strides, place)
     if found >= OTHER_TYPE:
         PyBuffer_Release(view)
     return found

@@ -139,8 +139,8 @@ def cpu() -> str:
 def _first_threads() -> int:
     text = os.environ.get("GATECELL_NUM_THREADS", "")
     if text:
-        if not text.isdigit() or int(text) < 1:
-            raise ValueError(f"GATECELL_NUM_THREADS wants a whole number of at least 1, got {text!r}")
+        if not text.isdecimal() or not 1 <= int(text) < 2**31:
+            raise ValueError(f"GATECELL_NUM_THREADS wants a whole number of at least 1 and less than 2**31, got {text!r}")
         return int(text)
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
@@ -151,11 +151,11 @@ _threads = _first_threads()
 def set_num_threads(n: int) -> None:
     """How many threads the core may use.  Raises TypeError for what is no whole number, ValueError for n < 1."""
     global _threads
-    if not isinstance(n, int) or isinstance(n, bool):
+    if isinstance(n, bool) or not isinstance(n, (int, np.integer)):
         raise TypeError(f"set_num_threads wants a whole number, got {n!r}")
     if not 1 <= n < 2**31:
         raise ValueError(f"set_num_threads wants at least 1 and less than 2**31, got {n}")
-    _threads = n
+    _threads = int(n)
 
 
 def get_num_threads() -> int:
