@@ -13,7 +13,7 @@ Attr = Any  # a constant's float, a leaf's name, a product's (weight, transposed
 
 
 class Node:
-    """One value: a primitive or "product" of `args`, or a leaf ("const", "param", "state", "x", "grad"; in plans "array")."""
+    """One value: a primitive or "product" of `args`, or a leaf ("const", "param", "state", "x", "given", "grad"; in plans "array")."""
 
     __slots__ = ("args", "attr", "axis", "graph", "index", "op")
     __array_ufunc__ = None  # NumPy scalars must defer: np.float64(2) * node is a node
@@ -90,7 +90,7 @@ def call(op: str, *args: Operand) -> Node:
     return graph.node(op, nodes, axis=axes.pop() if axes else "1")
 
 
-LEAVES = frozenset({"const", "param", "state", "x", "grad", "array"})
+LEAVES = frozenset({"const", "param", "state", "x", "given", "grad", "array"})
 
 
 def is_leaf(n: Node) -> bool:

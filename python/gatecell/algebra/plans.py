@@ -1,8 +1,8 @@
 """The plans of a cell: inference, training, the way back, and the gradient of the input.
 
-Arrays by name: "x"; a state "h" (slot t) and "h'" (slot t + 1); "keep0", ... over time; "dy", the outside gradient of the
-first state over time; "carry.h", the gradient that flows back through time (ring: read t + 1, written t); "cross0", ...
-gradients of products and of parameters over time; "arg0", ... arguments of products that no other array holds; "dx".
+Arrays by name: "x"; "given.m", ... the further inputs; a state "h" (slot t) and "h'" (slot t + 1); "keep0", ... over time;
+"dy", the outside gradient of the first state over time; "carry.h", the gradient that flows back through time (ring: read t + 1, written t);
+"cross0", ... gradients of products and of parameters over time; "arg0", ... arguments of products that no other array holds; "dx".
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ class Plans:
 def plans(p: Program, d: Backward) -> Plans:
     first = next(iter(p.states))
     over = {p.x: (Array("x", "given", p.x.axis),)} | {n: (Array(s, "over", n.axis),) for s, n in p.states.items()}
+    over |= {n: (Array(f"given.{name}", "given", n.axis),) for name, n in p.given.items()}
     new = {s: Array(s + "'", "over", n.axis, 1) for s, n in p.states.items()}
     keep = {n: Array(f"keep{k}", "over", n.axis) for k, n in enumerate(d.keep)}
 

@@ -13,12 +13,19 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from types import FrameType
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from .graph import Graph, Node, is_leaf, needed
 from .ops import joins
 
 Page = Callable[..., Any]
+
+
+@runtime_checkable
+class Told(Protocol):
+    """A page that is no function and says itself what it called the values of its last run with symbols (rewrite.py)."""
+
+    def names(self) -> dict[Node, str]: ...
 
 
 class Names:
@@ -45,6 +52,8 @@ class Signature:
     """Families whose products add a bias."""
     heads: tuple[str, ...] = ()
     """Families that are block-diagonal, K blocks."""
+    given: tuple[str, ...] = ()
+    """Arguments that are further inputs over time, which no gradient reaches: masks."""
 
     @cached_property
     def args(self) -> list[str]:
@@ -56,7 +65,7 @@ class Signature:
 
     @cached_property
     def states(self) -> list[str]:
-        return [a for a in self.args if not a.isupper() and a not in ("x", "p", "s")]
+        return [a for a in self.args if not a.isupper() and a not in ("x", "p", "s", *self.given)]
 
     def axis(self, name: str) -> str:
         return "I" if name == "x" else "1" if name == "s" else self.axes.get(name, "H")
@@ -64,7 +73,7 @@ class Signature:
     def __call__(
         self, product: Callable[[str, Any], Any], param: Callable[[str, str], Any], x: Any, states: Mapping[str, Any]
     ) -> dict[str, Any]:
-        """Run the page once; `product(weight, argument)` and `param(name, axis)` say what these are.
+        """Run the page once; `product(weight, argument)` and `param(name, axis)` say what these are; `states` has what is given, too.
 
         Raises TypeError when the page returns another number of states than its signature has.
         """
@@ -118,6 +127,7 @@ class Program:
     """Parameter -> axis."""
     names: dict[Node, str]
     """The page's own names for its values."""
+    given: dict[str, Node] = field(default_factory=dict)
 
     @cached_property
     def nodes(self) -> list[Node]:
@@ -169,6 +179,11 @@ def cut(nodes: list[Node], given: Iterable[Node] | Mapping[Node, object] = ()) -
 
 def _watching(page: Page, names: dict[Node, str], run: Callable[[], dict[str, Node]]) -> dict[str, Node]:
     """Run a page and note what it calls its values: emitted text speaks in these names."""
+    itself: object = page
+    if isinstance(itself, Told):
+        out = run()
+        names.update(itself.names())
+        return out
     before = sys.getprofile()
     code = page.__code__
 
@@ -204,11 +219,12 @@ def trace(sig: Signature) -> Program:
 
     x = g.node("x", attr="x", axis=sig.axis("x"))
     states = {s: g.node("state", attr=s, axis=sig.axis(s)) for s in sig.states}
+    given = {name: g.node("given", attr=name, axis=sig.axis(name)) for name in sig.given}
     names: dict[Node, str] = {}
-    outs = _watching(sig.page, names, lambda: sig(product, param, x, states))
+    outs = _watching(sig.page, names, lambda: sig(product, param, x, states | given))
     for s, n in outs.items():
         if not isinstance(n, Node) or n.axis != states[s].axis:
             raise TypeError(
                 f"{sig.page.__name__}: the new {s} wants to be over {states[s].axis}, got {n.axis if isinstance(n, Node) else repr(n)}"
             )
-    return Program(sig.page.__name__, g, x, states, outs, weights, params, {n: k for n, k in names.items() if not is_leaf(n)})
+    return Program(sig.page.__name__, g, x, states, outs, weights, params, {n: k for n, k in names.items() if not is_leaf(n)}, given)

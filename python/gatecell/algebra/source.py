@@ -10,7 +10,7 @@ import inspect
 import sys
 from dataclasses import dataclass
 from types import FrameType
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from .graph import Node
 from .program import Signature, trace
@@ -37,7 +37,17 @@ class Lines:
         return f" in line {line}: {self.quote(line)}" if line else ""
 
 
+@runtime_checkable
+class Lined(Protocol):
+    """A page that is no function and knows its lines itself (rewrite.py)."""
+
+    def lines(self) -> Lines: ...
+
+
 def lines(sig: Signature) -> Lines:
+    page: object = sig.page
+    if isinstance(page, Lined):
+        return page.lines()
     try:
         source, first = inspect.getsourcelines(sig.page)
     except (OSError, TypeError):

@@ -4,6 +4,9 @@ from . import elman as elman
 from . import gru as gru
 from . import lstm as lstm
 from .cell import Cell, Registry, cell, cells, record
+from .options import by_name
+
+cells.spelled = by_name
 
 CLASSIC: tuple[Cell, ...] = (elman.rnn_tanh, lstm.lstm, gru.gru)
 """The three that every comparison shows."""

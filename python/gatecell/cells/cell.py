@@ -14,18 +14,34 @@ from ..algebra.program import Page, Program, Signature, trace
 
 # A family of products is a matrix over the gates, stacked in the page's order; these stems are torch's.
 TORCH_STEMS = {"W": "ih", "R": "hh", "P": "hr"}
+RECURRENT = "R"
+"""The family whose products lead from step to step."""
 
 
 class Cell:
     """A cell, written once as its page.
 
     `name`, `title` (as people write it), `source` (the paper), `states` (the first is the cell's output).
+    `keeps`, `admits`, `candidate`: its gates' parts, as `record` says; "" where it has no such gate.
     """
 
-    def __init__(self, page: Page, *, title: str, source: str, axes: str = "", bias: str = "", heads: str = "") -> None:
+    def __init__(
+        self,
+        page: Page,
+        *,
+        title: str,
+        source: str,
+        axes: str = "",
+        bias: str = "",
+        heads: str = "",
+        keeps: str = "",
+        admits: str = "",
+        candidate: str = "",
+    ) -> None:
         pairs = dict(a.split(":") for a in axes.split())
         self.signature = Signature(page, pairs, tuple(bias.split()), tuple(heads.split()))
         self.page, self.name, self.title, self.source = page, page.__name__, title, source
+        self.keeps, self.admits, self.candidate = keeps, admits, candidate
 
     def __repr__(self) -> str:
         return f"<cell {self.name}: {self.title}>"
@@ -88,15 +104,18 @@ class Cell:
 
 
 class Registry(Mapping[str, Cell]):
-    """Names -> records; `gatecell.cells`."""
+    """Names -> records; `gatecell.cells`.  It finds a record of a record, too, by the name that options.py spells; those are not listed."""
 
     def __init__(self) -> None:
         self._cells: dict[str, Cell] = {}
+        self.spelled: Callable[[str], Cell | None] = lambda name: None
 
     def __getitem__(self, name: str) -> Cell:
         try:
             return self._cells[name]
         except KeyError:
+            if " " in name and (found := self.spelled(name)):
+                return found
             raise KeyError(f"no cell {name!r}; registered: {', '.join(self._cells)}") from None
 
     def __iter__(self) -> Iterator[str]:
@@ -121,15 +140,28 @@ def _registered(name: str) -> Cell:
     return cells[name]
 
 
-def record(*, title: str = "", source: str = "", axes: str = "", bias: str = "W R", heads: str = "") -> Callable[[Page], Cell]:
+def record(
+    *,
+    title: str = "",
+    source: str = "",
+    axes: str = "",
+    bias: str = "W R",
+    heads: str = "",
+    keeps: str = "",
+    admits: str = "",
+    candidate: str = "",
+) -> Callable[[Page], Cell]:
     """A decorator that makes a page a record without registering it.
 
     `axes`: output axis of a family and axis of a state where it is not H, as "P:M h:M"; `bias`: families whose products
     add one; `heads`: families that are block-diagonal.
+    Gates that initialisations and options ask for: `keeps`, a memory stays as it was where it is 1 (the forget gate); `admits`, the
+    memory stays out of what is new where it is 0 (the input gate), and, without `keeps`, as it was; `candidate`, what is new.
     """
 
     def make(page: Page) -> Cell:
-        return Cell(page, title=title or page.__name__, source=source, axes=axes, bias=bias, heads=heads)
+        roles = {"keeps": keeps, "admits": admits, "candidate": candidate}
+        return Cell(page, title=title or page.__name__, source=source, axes=axes, bias=bias, heads=heads, **roles)
 
     return make
 

@@ -4,7 +4,7 @@ from ..algebra.ops import sigmoid, tanh
 from .cell import cell
 
 
-@cell(title="LSTM", source="Gers, Schmidhuber & Cummins 2000")
+@cell(title="LSTM", source="Gers, Schmidhuber & Cummins 2000", keeps="f", admits="i", candidate="g")
 def lstm(W, R, x, h, c):
     i, f, g, o = (W[k](x) + R[k](h) for k in "ifgo")
     c = sigmoid(f) * c + sigmoid(i) * tanh(g)

@@ -67,20 +67,35 @@ def evaluate(nodes: list[Node], env: dict[Node, Array], w: Mapping[str, Array]) 
             env[n] = OPS[n.op].of(*(env[a] for a in n.args))
 
 
-def forward(cell: Cell, weights: Mapping[str, Array], x: Array, start: Mapping[str, Array]) -> dict[str, Array]:
-    """-> states over time, (T + 1, B, N)."""
+def forward(
+    cell: Cell, weights: Mapping[str, Array], x: Array, start: Mapping[str, Array], given: Mapping[str, Array] | None = None
+) -> dict[str, Array]:
+    """-> states over time, (T + 1, B, N); `given`: the further inputs over time, (T, B, N), or the same at every step, (B, N)."""
     p = cell.program
     w = matrices(p, weights)
     over = {s: [start[s]] for s in p.states}
-    for xt in x:
-        env = {p.x: xt} | {n: over[s][-1] for s, n in p.states.items()}
+    for t, xt in enumerate(x):
+        env = {p.x: xt} | {n: over[s][-1] for s, n in p.states.items()} | _given(p, given, t)
         evaluate(p.nodes, env, w)
         for s, n in p.outs.items():
             over[s].append(env[n])
     return {s: np.array(v) for s, v in over.items()}
 
 
-def backward(cell: Cell, weights: Mapping[str, Array], x: Array, over: Mapping[str, Array], dover: Mapping[str, Array]) -> dict[str, Array]:
+def _given(p: Program, given: Mapping[str, Array] | None, t: int) -> dict[Node, Array]:
+    """The further inputs of a step."""
+    over = {n: (given or {})[name] for name, n in p.given.items()}
+    return {n: a[t] if a.ndim == 3 else a for n, a in over.items()}
+
+
+def backward(
+    cell: Cell,
+    weights: Mapping[str, Array],
+    x: Array,
+    over: Mapping[str, Array],
+    dover: Mapping[str, Array],
+    given: Mapping[str, Array] | None = None,
+) -> dict[str, Array]:
     """BPTT by the derived program (Werbos 1990).
 
     `dover`: gradient of each state over time, (T, B, N), from outside the recurrence.  Returns the gradients of every
@@ -98,6 +113,7 @@ def backward(cell: Cell, weights: Mapping[str, Array], x: Array, over: Mapping[s
     order = [n for n in order if n in wanted]
     for t in reversed(range(len(x))):
         env = {p.x: x[t]} | {n: over[s][t] for s, n in p.states.items()} | {d.seeds[s]: carry[s] + dover[s][t] for s in p.states}
+        env |= _given(p, given, t)
         evaluate(order, env, w)
         rows = np.zeros_like(x[t, :, :1])  # a gradient may be one number for all rows
         carry = {s: env[n] + np.zeros_like(carry[s]) for s, n in d.states.items()}

@@ -1,6 +1,7 @@
 """torch.nn's recurrent layers: names and constructor arguments for Recurrent and RecurrentCell over the cells they mean.
 
-The only file of nn, beside the package's list of names, that knows a cell. Shapes, returned values and errors: see recurrent.py.
+The only file of nn, beside the package's list of names, that knows a cell. Shapes, returned values, errors, and the options by keyword that
+every cell has (recompute, zoneout, ...): see recurrent.py.
 """
 
 from __future__ import annotations
@@ -34,14 +35,11 @@ class RNN(Recurrent):
         dropout: float = 0.0,
         bidirectional: bool = False,
         dtype: Any = None,
-        *,
-        recompute: bool = False,
-        checkpoint_every: int | None = None,
+        **options: Any,
     ) -> None:
         self.nonlinearity = nonlinearity
         super().__init__(
-            _elman(nonlinearity), input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, dtype=dtype,
-            recompute=recompute, checkpoint_every=checkpoint_every,
+            _elman(nonlinearity), input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, dtype=dtype, **options,
         )  # fmt: skip
 
 
@@ -59,13 +57,10 @@ class LSTM(Recurrent):
         bidirectional: bool = False,
         proj_size: int = 0,
         dtype: Any = None,
-        *,
-        recompute: bool = False,
-        checkpoint_every: int | None = None,
+        **options: Any,
     ) -> None:
         super().__init__(
-            "lstm", input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, proj_size, dtype=dtype,
-            recompute=recompute, checkpoint_every=checkpoint_every,
+            "lstm", input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, proj_size, dtype=dtype, **options,
         )  # fmt: skip
 
 
@@ -86,14 +81,11 @@ class GRU(Recurrent):
         bidirectional: bool = False,
         reset_after: bool = True,
         dtype: Any = None,
-        *,
-        recompute: bool = False,
-        checkpoint_every: int | None = None,
+        **options: Any,
     ) -> None:
         self.reset_after = bool(reset_after)
         super().__init__(
-            _gru(reset_after), input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, dtype=dtype,
-            recompute=recompute, checkpoint_every=checkpoint_every,
+            _gru(reset_after), input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, dtype=dtype, **options,
         )  # fmt: skip
 
 

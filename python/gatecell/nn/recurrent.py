@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from ..cells import Cell, cells
+from ..cells.options import Derived, inference, options, training
 from ..errors import Unsupported
+from ..tensor.dtypes import Array
 from ..tensor.functions import cat, stack
 from ..tensor.random import dropout_mask
 from ..tensor.recurrence import recurrence
@@ -107,6 +110,12 @@ class Recurrent(_Cells):
         2 numbers per unit and step for a cell of two states instead of 6, for a third more time. The same bits.
     checkpoint_every: keep the states every so many steps alone, and run each stretch again: beside the output, about 2 T/k + 6 k
         numbers per unit, least where k is about sqrt(T). k B is rounded up to a multiple of 32. The same bits.
+    zoneout: probability that a unit keeps its old state at a step (Krueger et al. 2017), a number for every state or {state: number};
+        random while training, at inference a state moves as far as on average.
+    recurrent_dropout: of what the recurrent products read, one mask for all steps (Gal & Ghahramani 2016); while training.
+    candidate_dropout: of the candidate, a mask for each step (Semeniuta, Severyn & Barth 2016); while training.
+    cell_clip: a bound on the absolute value of the states that the cell's equations do not bound, or {state: bound}; always.
+    Masks are functions of a place, as dropout's (`gatecell.dropout_at`). A saved model has the bounds and what zoneout is at inference.
     TypeError and ValueError say what was wanted and what came; `Unsupported` is raised for what the cell or the core cannot do.
     """
 
@@ -125,12 +134,19 @@ class Recurrent(_Cells):
         *,
         recompute: bool = False,
         checkpoint_every: int | None = None,
+        zoneout: float | Mapping[str, float] = 0.0,
+        recurrent_dropout: float = 0.0,
+        candidate_dropout: float = 0.0,
+        cell_clip: float | Mapping[str, float] | None = None,
     ) -> None:
         self.num_layers, self.batch_first, self.bidirectional = positive("num_layers", num_layers), bool(batch_first), bool(bidirectional)
         self.dropout = probability("dropout", dropout)
         self.recompute = bool(recompute)
         self.checkpoint_every = None if checkpoint_every is None else positive("checkpoint_every", checkpoint_every)
         super().__init__(cell, input_size, hidden_size, bias, proj_size, dtype)
+        self.zoneout, self.cell_clip = zoneout, cell_clip
+        self.recurrent_dropout, self.candidate_dropout = recurrent_dropout, candidate_dropout
+        self._options = options(self.cell, zoneout=zoneout, recurrent=recurrent_dropout, candidate=candidate_dropout, clip=cell_clip)
         if dropout and num_layers == 1:
             warnings.warn(f"dropout={dropout} acts between layers, and there is only one", stacklevel=3)
         directions = ("", "_reverse") if self.bidirectional else ("",)
@@ -168,15 +184,19 @@ class Recurrent(_Cells):
         else:
             given = self._given(hx, (rows, batch) if batched else (rows,), x.dtype)
             starts = [{name: value[row] if batched else value[row].unsqueeze(0) for name, value in given.items()} for row in range(rows)]
+        cell = self.cell
+        if self._options:
+            cell = (training if self.training else inference)(cell, self._options)
         last: list[dict[str, Tensor]] = []
         for layer, sides in enumerate(self._names):
             if layer and self.dropout and self.training:
                 x = x * Tensor(dropout_mask(x.shape, self.dropout, x.dtype, layer, timed=True))
             outputs = []
             for reverse, names in enumerate(sides):
+                masks = self._masks(cell, (time, batch), layer, x.dtype)
                 output, end = recurrence(
-                    self.cell, x, starts[len(last)], self._weights(names),
-                    reverse=bool(reverse), lengths=lengths, recompute=self.recompute, checkpoint_every=self.checkpoint_every,
+                    cell, x, starts[len(last)], self._weights(names), reverse=bool(reverse), lengths=lengths, given=masks,
+                    recompute=self.recompute, checkpoint_every=self.checkpoint_every,
                 )  # fmt: skip
                 outputs.append(output)
                 last.append(end)
@@ -188,8 +208,17 @@ class Recurrent(_Cells):
         ends = {name: last[0][name].unsqueeze(0) if rows == 1 else stack([end[name] for end in last]) for name in self.cell.states}
         return x, self._states(ends if batched else {name: value.squeeze(1) for name, value in ends.items()})
 
+    def _masks(self, cell: Cell, over: tuple[int, int], layer: int, dtype: np.dtype[Any]) -> dict[str, Array] | None:
+        """What the cell is given beside x, drawn for (T, B): a mask for every step (T, B, N), one for all of them (B, N)."""
+        if not isinstance(cell, Derived):
+            return None
+        return {
+            name: dropout_mask((*over[not m.timed :], self._sizes[m.axis]), m.p, dtype, layer, timed=m.timed, kept=m.kept)
+            for name, m in cell.masks.items()
+        }
+
     def extra_repr(self) -> str:
-        options: dict[str, Any] = {
+        defaults: dict[str, Any] = {
             "num_layers": 1,
             "bias": True,
             "batch_first": False,
@@ -197,8 +226,9 @@ class Recurrent(_Cells):
             "bidirectional": False,
             "proj_size": 0,
         }
-        options |= {"recompute": False, "checkpoint_every": None}
-        changed = [f"{name}={getattr(self, name)}" for name, default in options.items() if getattr(self, name) != default]
+        defaults |= {"recompute": False, "checkpoint_every": None}
+        defaults |= {"zoneout": 0.0, "recurrent_dropout": 0.0, "candidate_dropout": 0.0, "cell_clip": None}
+        changed = [f"{name}={getattr(self, name)}" for name, default in defaults.items() if getattr(self, name) != default]
         first = [repr(self.cell.name)] if type(self) is Recurrent else []
         return ", ".join([*first, str(self.input_size), str(self.hidden_size), *changed])
 

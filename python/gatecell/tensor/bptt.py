@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
 import numpy as np
@@ -37,6 +37,8 @@ class Saved:
     keep: dict[str, Array]
     lengths: Array | None = None
     """(B,) of int64: row b has so many steps, and nothing beyond them means anything."""
+    given: Mapping[str, Array] = field(default_factory=dict)
+    """Further inputs as `placed_given` lays them."""
 
     def backward(self, x: Array, dy: Array | None, dlast: Grads, want_x: bool = True) -> dict[str, Array]:
         """BPTT.  dy (T, B, N): gradient of the output; dlast {state: (B, N)}: of the last states (None: zero).
@@ -56,7 +58,8 @@ class Saved:
             return self
         states = {s: a[begin : end + 1] for s, a in self.states.items()}
         keep = {name: a[begin:end] for name, a in self.keep.items()}
-        return Saved(self.layer, end - begin, self.rows, self.reverse, states, keep, lengths_of(self.lengths, part))
+        own = lengths_of(self.lengths, part)
+        return Saved(self.layer, end - begin, self.rows, self.reverse, states, keep, own, given_of(self.given, slice(begin, end)))
 
 
 def parts(T: int, B: int, most: int, reverse: bool) -> list[Part]:
@@ -75,6 +78,18 @@ def lengths_of(lengths: Array | None, part: Part) -> Array | None:
     begin, end = part
     own = None if lengths is None else np.clip(lengths - begin, 0, end - begin)
     return None if own is None or (own == end - begin).all() else own
+
+
+def given_of(given: Mapping[str, Array], time: slice) -> dict[str, Array]:
+    """Further inputs of some steps, or in another order of time; what is the same at every step stays so."""
+    return {name: a[time] if a.ndim == 3 else a for name, a in given.items()}
+
+
+def placed_given(layer: Layer, given: Mapping[str, Array]) -> dict[str, Array]:
+    """Further inputs (T, B, N), or (B, N) for all steps, under the names that plans have for them, where the core can read them."""
+    three = {name: a if a.ndim == 3 else a[None] for name, a in given.items()}
+    placed = {name: a if _fits(a) else _padded_copy(layer, a, len(a)) for name, a in three.items()}
+    return {f"given.{name}": a if given[name].ndim == 3 else a[0] for name, a in placed.items()}
 
 
 def _padded_copy(layer: Layer, a: Array, slots: int) -> Array:
@@ -104,18 +119,21 @@ def forward(
     training: bool = False,
     lengths: Array | None = None,
     states_alone: bool = False,
+    given: Mapping[str, Array] | None = None,
 ) -> tuple[Array, dict[str, Array], Saved]:
     """All steps.  x (T, B, I), start {state: (B, N)} -> output (T, B, N) of the first state, last {state: (B, N)}, saved.
 
     `reverse`: from the last step to the first; the output stays in the order of x.  `lengths` (B,) of int64, 0 to T: row b has
     so many steps; beyond them the output is 0 and x is not read.  `states_alone`: what `training` saves lacks the kept values.
+    `given`: further inputs, from `placed_given`.
     """
     T, B = x.shape[:2]
     form = layer.form
     fit = form.infer if not training else form.over if states_alone else form.train
     ends, each = (T, slice(None)) if lengths is None else (lengths, np.arange(B))
     time = slice(None, None, -1 if reverse else 1)
-    arrays = {"x": placed_x(layer, fit, x)[time]}
+    given = given or {}
+    arrays = {"x": placed_x(layer, fit, x)[time], **given_of(given, time)}
     states: dict[str, Array] = {}
     for s, n in form.states.items():
         slots = T + 1 if training or s == form.first else 2  # others are needed over time for the way back alone
@@ -141,7 +159,7 @@ def forward(
         if reverse and training:
             output = output.copy()  # the start lies where the output is 0
         _core.clear(output, lengths)
-    return output, last, Saved(layer, T, B, reverse, states, keep, lengths)
+    return output, last, Saved(layer, T, B, reverse, states, keep, lengths, given)
 
 
 def back_in_parts(
@@ -165,6 +183,7 @@ def _walk_back(saved: Saved, x: Array, dy: Array | None, dlast: Grads, sums: Wei
     time = slice(None, None, -1 if saved.reverse else 1)
     arrays = {name: a[time] for name, a in saved.keep.items()}
     arrays["x"] = placed_x(layer, form.back, x)[time]
+    arrays |= given_of(saved.given, time)
     carries = {}
     for s, n in form.states.items():
         arrays[s] = arrays[s + "'"] = saved.states[s][time]

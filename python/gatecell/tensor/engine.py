@@ -92,6 +92,7 @@ class Form:
 
     infer, over, train, back, dx: the cell's plans; in `infer` states but the first have two slots, in `over` as many as there are steps.
     states      {state: its units}, in the cell's order; `first` is the output
+    given       {further input: its units}
     families    {family of weights: its gates}; `blocked` are those that are block-diagonal
     parameters  {per-unit or shared parameter: its units}
     keep        {array that training keeps: its units}
@@ -109,6 +110,7 @@ class Form:
         self.blocked = {f for f, w in firsts.items() if w.blocks != "1"}
         self.inputs = self.sizes[cell.program.x.axis]
         self.states = {s: self.sizes[cell.axis(s)] for s in cell.states}
+        self.given = {name: self.sizes[n.axis] for name, n in cell.program.given.items()}
         self.first = cell.states[0]
         self.keep = {name: self.sizes[a.axis] for name, a in self.train.plan.arrays.items() if name.startswith("keep")}
         written = {name: self.sizes[a.axis] for name, a in self.back.plan.arrays.items() if name.startswith(("cross", "arg"))}

@@ -14,7 +14,8 @@ two, low words first:
     kept      where word >= p * 2^32, rounded
 
 `call` counts the masks since the seed was set; its number in the call is 0.  Within `dropout_at` the caller says what the call is, and its
-masks are numbered 0, 1, 2, ...; 2^31 is then added to the layer.  `layer` is 1, 2, ... between the layers of a stack, 0 elsewhere.
+masks are numbered 0, 1, 2, ...; 2^31 is then added to the layer.  `layer` is 1, 2, ... between the layers of a stack, k for what the
+layer k = 0, 1, ... of a stack does to its states (cells/options.py), 0 elsewhere.
 """
 
 from __future__ import annotations
@@ -126,8 +127,10 @@ def dropout_at(call: int, *, step: int = 0, samples: Sequence[int] | Array | Non
         _place.__dict__.update(before)
 
 
-def dropout_mask(shape: tuple[int, ...], p: float, dtype: np.dtype[Any], layer: int = 0, timed: bool = False) -> Array:
-    """0 with probability p, else 1 / (1 - p), each element by its place.
+def dropout_mask(
+    shape: tuple[int, ...], p: float, dtype: np.dtype[Any], layer: int = 0, timed: bool = False, kept: float | None = None
+) -> Array:
+    """0 with probability p, else `kept`, or 1 / (1 - p), each element by its place.
 
     Of three axes and more the last ones, from the third on, are units; the first two are time and batch, or batch and time: as places it
     is all the same.  Two axes are batch and units, one is units.  `timed`: the first is time, whatever `dropout_at` says.
@@ -150,5 +153,6 @@ def dropout_mask(shape: tuple[int, ...], p: float, dtype: np.dtype[Any], layer: 
     counter = call & 0xFFFFFFFF, call >> 32, number, layer
     first, second = _core.philox(counter, (_masks.seed & 0xFFFFFFFF, _masks.seed >> 32))[:2]
     step = _place.step if len(shape) > 2 else 0
-    mask = _core.mask((T, B, N), dtype, (first, second), step, _place.samples, below, 1 / (1 - p), engine.get_num_threads())
+    value = 1 / (1 - p) if kept is None else kept
+    mask = _core.mask((T, B, N), dtype, (first, second), step, _place.samples, below, value, engine.get_num_threads())
     return (mask.swapaxes(0, 1) if swap else mask).reshape(shape)

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from .bptt import Grads, Part, Saved, back_in_parts, forward, lengths_of, parts, placed_x
+from .bptt import Grads, Part, Saved, back_in_parts, forward, given_of, lengths_of, parts, placed_x
 from .engine import Array, Layer, padded
 
 
@@ -43,36 +43,53 @@ class Marks:
     reverse: bool
     lengths: Array | None
     marks: dict[Part, dict[str, Array]]
+    given: Mapping[str, Array]
 
     def backward(self, x: Array, dy: Array | None, dlast: Grads, want_x: bool = True) -> dict[str, Array]:
         """As bptt.Saved.backward."""
 
         def again(part: Part) -> Saved:
-            own = lengths_of(self.lengths, part)
-            return forward(self.layer, x[slice(*part)], self.marks[part], reverse=self.reverse, training=True, lengths=own)[2]
+            own, given = lengths_of(self.lengths, part), given_of(self.given, slice(*part))
+            start = self.marks[part]
+            return forward(self.layer, x[slice(*part)], start, reverse=self.reverse, training=True, lengths=own, given=given)[2]
 
         return back_in_parts(self.layer, list(self.marks), again, x, dy, dlast, want_x)
 
 
 def forward_states(
-    layer: Layer, x: Array, start: Mapping[str, Array], *, reverse: bool = False, lengths: Array | None = None
+    layer: Layer,
+    x: Array,
+    start: Mapping[str, Array],
+    *,
+    reverse: bool = False,
+    lengths: Array | None = None,
+    given: Mapping[str, Array] | None = None,
 ) -> tuple[Array, dict[str, Array], States]:
     """As bptt.forward."""
-    output, last, saved = forward(layer, x, start, reverse=reverse, training=True, lengths=lengths, states_alone=True)
+    output, last, saved = forward(layer, x, start, reverse=reverse, training=True, lengths=lengths, states_alone=True, given=given)
     return output, last, States(saved)
 
 
 def forward_marks(
-    layer: Layer, x: Array, start: Mapping[str, Array], every: int, *, reverse: bool = False, lengths: Array | None = None
+    layer: Layer,
+    x: Array,
+    start: Mapping[str, Array],
+    every: int,
+    *,
+    reverse: bool = False,
+    lengths: Array | None = None,
+    given: Mapping[str, Array] | None = None,
 ) -> tuple[Array, dict[str, Array], Marks]:
     """As bptt.forward; a mark every `every` steps, or as few more as make weights' sums whole (bptt.parts)."""
     T, B = x.shape[:2]
     output, state = layer.empty(T, B, layer.form.states[layer.form.first]), dict(start)
     marks: dict[Part, dict[str, Array]] = {}
+    given = given or {}
     for part in parts(T, B, every, reverse):
         marks[part], time = state, slice(*part)
-        output[time], state, _ = forward(layer, x[time], state, reverse=reverse, lengths=lengths_of(lengths, part))
-    return output, state, Marks(layer, reverse, lengths, marks)
+        own = lengths_of(lengths, part)
+        output[time], state, _ = forward(layer, x[time], state, reverse=reverse, lengths=own, given=given_of(given, time))
+    return output, state, Marks(layer, reverse, lengths, marks, given)
 
 
 def _replayed(saved: Saved, x: Array) -> Saved:
@@ -81,11 +98,11 @@ def _replayed(saved: Saved, x: Array) -> Saved:
     if not form.keep:
         return saved
     saved.keep = {name: layer.empty(T, B, padded(n)) for name, n in form.keep.items()}
-    arrays = {"x": placed_x(layer, form.train, x)} | saved.keep
+    arrays = {"x": placed_x(layer, form.train, x), **saved.keep, **saved.given}
     for s, a in saved.states.items():
         arrays[s] = a[1:] if saved.reverse else a[:-1]
         arrays[s + "'"] = layer.empty(*a.shape)  # the new states once more, unused
-    if saved.lengths is None and all(a.strides[0] == B * a.strides[1] for a in arrays.values()):
+    if saved.lengths is None and all(a.ndim == 3 and a.strides[0] == B * a.strides[1] for a in arrays.values()):
         layer.run(form.train, 1, T * B, {name: a[:T].reshape(T * B, a.shape[2]) for name, a in arrays.items()})
     else:
         layer.run(form.train, T, B, arrays, saved.lengths)

@@ -33,12 +33,14 @@ def recurrence(
     lengths: Array | None = None,
     recompute: bool = False,
     checkpoint_every: int | None = None,
+    given: Mapping[str, Array] | None = None,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Run a cell over x (T, B, I) from `states` {name: (B, N)}.
 
     `weights` as `Cell.shapes` names them.  Returns the first state over time (T, B, N), and the last states {name: (B, N)}.
     `reverse`: from the last step to the first; the output keeps the order of x.  `lengths` (B,) integers in 1..T: row b ends,
     or reversed begins, after lengths[b] steps; beyond them the output is 0, and the last states are those of its own last step.
+    `given`: a cell's further inputs, arrays (T, B, N), or (B, N) where they are the same at every step; no gradient reaches them.
     `recompute`: backward() computes again what it wants beside the states of every step; `checkpoint_every`: of every so many steps.
 
     Raises TypeError unless all arrays are of one type, float32 or float64; ValueError for shapes that do not fit.
@@ -53,13 +55,14 @@ def recurrence(
     training = mode.grad and True in [t.requires_grad for t in inputs]
     layer = engine.Layer(form, {name: t.data for name, t in weights.items()})
     start = {s: states[s].data for s in form.states}
+    beside = _beside(layer, given or {}, array.shape[:2]) if given or form.given else {}
 
     def forward(training: bool) -> tuple[Array, dict[str, Array], Saved | States | Marks]:
         if training and checkpoint_every:
-            return forward_marks(layer, array, start, checkpoint_every, reverse=reverse, lengths=lengths)
+            return forward_marks(layer, array, start, checkpoint_every, reverse=reverse, lengths=lengths, given=beside)
         if training and recompute:
-            return forward_states(layer, array, start, reverse=reverse, lengths=lengths)
-        return bptt.forward(layer, array, start, reverse=reverse, training=training, lengths=lengths)
+            return forward_states(layer, array, start, reverse=reverse, lengths=lengths, given=beside)
+        return bptt.forward(layer, array, start, reverse=reverse, training=training, lengths=lengths, given=beside)
 
     output, last, saved = forward(training)
     unused = [saved] if training else []
@@ -77,6 +80,16 @@ def recurrence(
         read = (*range(len(inputs)), *(() if isinstance(saved, Marks) else (-1,)))
         record("recurrence", inputs, (first, *ends.values()), backward, attrs, training, read)
     return first, ends
+
+
+def _beside(layer: engine.Layer, given: Mapping[str, Array], over: tuple[int, ...]) -> dict[str, Array]:
+    """The further inputs, checked, where the core can read them."""
+    wanted = {name: (*over, n) for name, n in layer.form.given.items()}
+    fit = {name for name, shape in wanted.items() if name in given and given[name].shape in (shape, shape[1:])}
+    if fit != set(wanted) or fit != set(given) or any(a.dtype != layer.dtype for a in given.values()):
+        got = {name: (a.dtype, a.shape) for name, a in given.items()}
+        raise ValueError(f"{layer.cell.name} wants further inputs of {layer.dtype}, {wanted}, got {got}")
+    return bptt.placed_given(layer, given)
 
 
 def _described(tensors: Mapping[str, Tensor]) -> Described:
