@@ -6,15 +6,17 @@ z keeps the old state, as in Cho's paper and torch; in Chung et al. (2014) z rep
 from ..algebra.ops import lerp, sigmoid, tanh
 from .cell import cell
 
+GATES = {"keeps": "z", "candidate": "n"}
 
-@cell(title="GRU", source="Cho et al. 2014, v1: reset after the product", keeps="z", candidate="n")
+
+@cell(title="GRU", source="Cho et al. 2014, v1: reset after the product", **GATES)
 def gru(W, R, x, h):
     r, z = (sigmoid(W[k](x) + R[k](h)) for k in "rz")
     n = tanh(W.n(x) + r * R.n(h))
     return lerp(z, n, h)
 
 
-@cell(title="GRU (reset before)", source="Cho et al. 2014, v3: reset before the product", keeps="z", candidate="n")
+@cell(title="GRU (reset before)", source="Cho et al. 2014, v3: reset before the product", **GATES)
 def gru_before(W, R, x, h):
     r, z = (sigmoid(W[k](x) + R[k](h)) for k in "rz")
     n = tanh(W.n(x) + R.n(r * h))
