@@ -205,14 +205,15 @@ template <class R> class Runner {
       const int64_t v0 = f.first + (back ? f.tiles - 1 - i : i) * f.wide;  // to and fro: what L1 still holds is read first
       const int64_t n = least(f.wide, f.end - v0);
       bool by_memory = false;
-      for (int64_t k = 0, b = 0; k < f.blocks; k++) {
+      for (int64_t k = 0, b = 0; k < f.blocks;) {
         const int64_t m = f.each + (k < f.rest);
+        const RunTile tile = f.fits ? f.step->tile_of(packed, m, n) : nullptr;
+        const int64_t blocks = tile && !f.row_arrays ? (k < f.rest ? f.rest : f.blocks) - k : 1;  // one after the other
         if (f.row_arrays) spread(f, b, m, n);
         for (size_t a = 0; a < loop.arrays.size(); a++)
           if (!f.row_arrays || !is_row(loop.arrays[a])) f.reg[a] = {rows(loop.arrays[a]) + b, v0 * 16};
-        const RunTile tile = f.fits ? f.step->tile_of(packed, m, n) : nullptr;
         if (tile) {
-          in_registers(tile, f, b, v0);
+          in_registers(tile, f, b, blocks * m, v0);
         } else {
           if (!by_memory) columns(f, v0, n);
           by_memory = true;
@@ -223,7 +224,8 @@ template <class R> class Runner {
           else
             interpret<R>(loop.code.data(), loop.code.size(), f.reg, m, n * 16);
         }
-        b += m;
+        k += blocks;
+        b += blocks * m;
       }
     }
   }
@@ -317,8 +319,8 @@ template <class R> class Runner {
     return n;
   }
 
-  // A tile's products and step in one, from row b and vector v on.
-  void in_registers(RunTile tile, const Frame &f, int64_t b, int64_t v) const {
+  // The products of tiles and their steps in one, of `count` rows from b on and vectors from v on.
+  void in_registers(RunTile tile, const Frame &f, int64_t b, int64_t count, int64_t v) const {
     if constexpr (sizeof(R) == sizeof(float)) {
       const PackedLoop &packed = *f.packed;
       Rows<R> source[MOST_SEGMENTS];
@@ -333,7 +335,7 @@ template <class R> class Runner {
         next[g] = row * group.depth;
         w[g] = weights_ + group.weights + v * static_cast<int64_t>(group.columns.size()) * 16 * group.depth + skipped * row;
       }
-      tile({source, segments, w, next, start_.at + b * start_.row + v * 16, start_.row, packed.vectors * 16, f.reg});
+      tile({source, segments, w, next, start_.at + b * start_.row + v * 16, start_.row, packed.vectors * 16, f.reg, count});
     }
   }
 

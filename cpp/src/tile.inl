@@ -9,7 +9,7 @@ template <class R> struct Register {  // of a tile: unit u of row m at row[m][un
 };
 template <class R> using Step = void (*)(const Register<R> *, int64_t rows, int64_t units);
 
-struct RegisterTile {         // what one of them is given
+struct RegisterTile {         // what one of them is given: a panel, and rows of it, tile after tile
   const Rows<float> *source;  // segments, group by group
   const int *segments;        // of each group
   const float *const *w;      // of each group, and how far its next panel is
@@ -17,6 +17,7 @@ struct RegisterTile {         // what one of them is given
   const float *start;  // of row m's sum a: start[m * start_row + a * start_sum]
   int64_t start_row, start_sum;
   const Register<float> *reg;
+  int64_t rows;  // a multiple of the tile's
 };
 using RunTile = void (*)(const RegisterTile &);
 
@@ -51,11 +52,13 @@ struct CompiledStep {
 };
 
 // What a step will read and write is on its way while the sums are computed: by then it has left the caches nearby.
-template <class S> INLINE void fetch(const Register<float> *r, int64_t rows, int64_t units) {
+template <class S> INLINE void fetch_from(const Register<float> *r, int64_t first, int64_t rows, int64_t units) {
   UNROLL for (int a = 0; a < S::arrays; a++)
-    for (int64_t m = 0; m < rows; m++)
+    for (int64_t m = first; m < first + rows; m++)
       for (int64_t u = 0; u < units; u += 16) __builtin_prefetch(r[a].row[m] + r[a].unit + u);
 }
+
+template <class S> void fetch(const Register<float> *r, int64_t rows, int64_t units) { fetch_from<S>(r, 0, rows, units); }
 
 constexpr int sums_in(unsigned group) { return __builtin_popcount(group); }
 template <unsigned GROUP> struct Members {  // the sums of a group, in order
@@ -69,10 +72,10 @@ template <unsigned GROUP> constexpr Members<GROUP> MEMBERS{};
 
 // total += sum over one segment, in chains as in product_tile.  Columns: [sum][panel][vector], weights `next` from panel to panel.
 template <unsigned GROUP, int PANEL, int PANELS, int ROWS, int COLUMNS>
-INLINE const float *segment(const Rows<float> &source, const float *w, int64_t next, Vf (&total)[ROWS][COLUMNS]) {
+INLINE const float *segment(const Rows<float> &source, int64_t first, const float *w, int64_t next, Vf (&total)[ROWS][COLUMNS]) {
   constexpr int WIDE = sums_in(GROUP) * PANEL, L = Of<float>::lanes;
   const float *a[ROWS];
-  UNROLL for (int m = 0; m < ROWS; m++) a[m] = source.row[m];
+  UNROLL for (int m = 0; m < ROWS; m++) a[m] = source.row[first + m];
   for (int64_t k = 0, end = 0; k < source.k;) {
     Vf sum[ROWS][PANELS * WIDE];
     UNROLL for (int m = 0; m < ROWS; m++) UNROLL for (int j = 0; j < PANELS * WIDE; j++) sum[m][j] = Vf{};
@@ -93,27 +96,29 @@ INLINE const float *segment(const Rows<float> &source, const float *w, int64_t n
 }
 
 template <class S, int G, int PANEL, int PANELS, int ROWS, int COLUMNS>
-INLINE void groups_from(const RegisterTile &t, const Rows<float> *source, Vf (&total)[ROWS][COLUMNS]) {
+INLINE void groups_from(const RegisterTile &t, const Rows<float> *source, int64_t first, Vf (&total)[ROWS][COLUMNS]) {
   if constexpr (G < static_cast<int>(sizeof S::groups / sizeof S::groups[0])) {
     const float *w = t.w[G];
     const Rows<float> *end = source + t.segments[G];
-    for (; source < end; source++) w = segment<S::groups[G], PANEL, PANELS>(*source, w, t.panel[G], total);
-    groups_from<S, G + 1, PANEL, PANELS>(t, source, total);
+    for (; source < end; source++) w = segment<S::groups[G], PANEL, PANELS>(*source, first, w, t.panel[G], total);
+    groups_from<S, G + 1, PANEL, PANELS>(t, source, first, total);
   }
 }
 
 template <class S, int PANEL, int PANELS, int ROWS> void register_tile(const RegisterTile &t) {
   constexpr int L = Of<float>::lanes, WIDE = PANEL * PANELS, COLUMNS = S::sums * WIDE;
-  Vf total[ROWS][COLUMNS];
-  fetch<S>(t.reg, ROWS, WIDE * L);
-  UNROLL for (int m = 0; m < ROWS; m++) UNROLL for (int a = 0; a < S::sums; a++) UNROLL for (int v = 0; v < WIDE; v++) {
-    total[m][a * WIDE + v] = load(t.start + m * t.start_row + a * t.start_sum + v * L);
-  }
-  groups_from<S, 0, PANEL, PANELS>(t, t.source, total);
-  UNROLL for (int m = 0; m < ROWS; m++) UNROLL for (int v = 0; v < WIDE; v++) {
-    Vf sum[S::sums];
-    UNROLL for (int a = 0; a < S::sums; a++) sum[a] = total[m][a * WIDE + v];
-    S::run(t.reg, m, v * L, sum);
+  for (int64_t first = 0; first < t.rows; first += ROWS) {
+    Vf total[ROWS][COLUMNS];
+    fetch_from<S>(t.reg, first, ROWS, WIDE * L);
+    UNROLL for (int m = 0; m < ROWS; m++) UNROLL for (int a = 0; a < S::sums; a++) UNROLL for (int v = 0; v < WIDE; v++) {
+      total[m][a * WIDE + v] = load(t.start + (first + m) * t.start_row + a * t.start_sum + v * L);
+    }
+    groups_from<S, 0, PANEL, PANELS>(t, t.source, first, total);
+    UNROLL for (int m = 0; m < ROWS; m++) UNROLL for (int v = 0; v < WIDE; v++) {
+      Vf sum[S::sums];
+      UNROLL for (int a = 0; a < S::sums; a++) sum[a] = total[m][a * WIDE + v];
+      S::run(t.reg, first + m, v * L, sum);
+    }
   }
 }
 
