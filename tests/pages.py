@@ -11,7 +11,7 @@ from gatecell.algebra.ops import lerp, norm, sigmoid, tanh
 from gatecell.cells import record
 
 
-@record(source="Gers & Schmidhuber 2000")
+@record(source="Gers & Schmidhuber 2000", keeps="f", admits="i", candidate="g")
 def peephole(W, R, p, x, h, c):
     i, f, g, o = (W[k](x) + R[k](h) for k in "ifgo")
     c1 = sigmoid(f + p.f * c) * c + sigmoid(i + p.i * c) * tanh(g)
@@ -25,7 +25,7 @@ def projected(W, R, P, x, h, c):
     return P.h(sigmoid(o) * tanh(c)), c
 
 
-@record(source="Ba, Kiros & Hinton 2016", bias="")
+@record(source="Ba, Kiros & Hinton 2016", bias="", keeps="f", admits="i", candidate="g")
 def layer_norm_lstm(W, R, p, x, h, c):
     i, f, g, o = (p["x" + k] * norm(W[k](x)) + p["h" + k] * norm(R[k](h)) + p["b" + k] for k in "ifgo")
     c = sigmoid(f) * c + sigmoid(i) * tanh(g)
@@ -43,7 +43,7 @@ def full_gate_recurrence(W, R, p, x, h, c, i, f, o):
     return o1 * tanh(c1), c1, i1, f1, o1
 
 
-@record(source="Zhou et al. 2016")
+@record(source="Zhou et al. 2016", keeps="-f", candidate="n")
 def mgu(W, R, x, h):
     f = sigmoid(W.f(x) + R.f(h))
     return lerp(f, h, tanh(W.n(x) + R.n(f * h)))

@@ -6,64 +6,70 @@ there is none on the way to a state, the sum itself.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+
 from .graph import Node
 from .program import Program
 
-CURVES = frozenset({"sigmoid", "tanh", "relu", "exp", "log_sigmoid"})
-THROUGH = frozenset({"add", "sub", "mul", "div", "neg", "mean", "var", "rsqrt", "within", "stop_gradient"})
-"""What stands between a product and its nonlinearity: biases, peepholes, gains, norms, a reset after the product."""
+CURVES = frozenset({"sigmoid", "tanh", "relu", "exp"})
+THROUGH = frozenset({"add", "sub", "mul", "div", "neg", "mean", "var", "rsqrt", "within", "stop_gradient", "log_sigmoid"})
+"""What stands between a product and its nonlinearity: biases, peepholes, gains, norms, a reset after the product, logarithms of gates."""
 
 
-def gates(p: Program) -> dict[str, list[Node]]:
-    """Gate -> its values, in the order of the page's products; two where a page puts one sum through two nonlinearities."""
-    live = p.nodes
+@dataclass(frozen=True)
+class Gate:
+    values: list[Node]
+    """Two where a page puts one sum through two nonlinearities."""
+    behind: set[Node]
+    """What they are made of since the products."""
+
+
+def gates(p: Program) -> dict[str, Gate]:
+    """In the order of the page's products."""
     outs = set(p.outs.values())
-    readers: dict[Node, list[Node]] = {n: [] for n in live}
-    for n in live:
+    readers: dict[Node, list[Node]] = {n: [] for n in p.nodes}
+    products: dict[str, list[Node]] = {}
+    for n in p.nodes:
         for a in dict.fromkeys(n.args):
             readers[a].append(n)
-    products: dict[str, list[Node]] = {}
-    for n in live:
         if n.op == "product":
             products.setdefault(n.attr[0].split(".")[1], []).append(n)
     order = dict.fromkeys(name.split(".")[1] for name in p.weights)
-    return {gate: _values(products[gate], readers, outs) for gate in order if gate in products}
+    return {gate: _gate(products[gate], readers, outs) for gate in order if gate in products}
 
 
-def _values(products: list[Node], readers: dict[Node, list[Node]], outs: set[Node]) -> list[Node]:
-    found: dict[Node, None] = {}
-    behind: dict[Node, set[Node]] = {n: {n} for n in products}  # node -> the products that it is made of
+def _gate(products: list[Node], readers: Mapping[Node, list[Node]], outs: set[Node]) -> Gate:
+    found: set[Node] = set()
+    made: dict[Node, set[Node]] = {n: {n} for n in products}  # node -> the products that it is made of
     todo = list(products)
     while todo:
         n = todo.pop(0)
-        if n in outs:
-            continue
-        for r in readers[n]:
+        for r in readers[n] if n not in outs else ():
             if r.op in CURVES:
-                found[r] = None
-            elif r.op in THROUGH and not behind[n] <= behind.get(r, set()):
-                behind.setdefault(r, set()).update(behind[n])
+                found.add(r)
+            elif r.op in THROUGH and not made[n] <= made.get(r, set()):
+                made[r] = made.get(r, set()) | made[n]
                 todo.append(r)
-    joined = min((n for n, of in behind.items() if of == set(products)), key=lambda n: n.index, default=products[-1])
-    return sorted(found, key=lambda n: n.index) or [joined]
+    sums = [n for n, of in made.items() if of == set(products)]
+    values = sorted(found, key=lambda n: n.index) or [min(sums, key=lambda n: n.index)]
+    return Gate(values, set(made) - set(values))
 
 
 def named(p: Program) -> dict[str, Node]:
     """Name -> value of a step: every gate, and what else the page gives a name; no states.
 
-    A gate goes by the name that the page gives its value, else by its own.
+    A gate goes by the name that the page gives its value, else by its own; a name that the page gives to a gate's sum is the gate's.
     """
     out: dict[str, Node] = {}
-    seen = set(p.outs.values())
-    for gate, values in gates(p).items():
-        for n in values:
-            if n not in seen:
-                name = p.names.get(n, gate)
-                while name in out or name in p.states:
-                    name += "_"
-                out[name] = n
-                seen.add(n)
-    for n, name in p.names.items():
-        if n not in seen and name not in out and name not in p.states:
-            out[name] = n
-    return out
+    every, states = gates(p), set(p.outs.values())
+    seen = states.union(*(gate.behind for gate in every.values()))
+    for name, gate in every.items():
+        for n in gate.values:
+            if n not in states and n not in out.values():
+                own = p.names.get(n, name)
+                while own in out or own in p.states:
+                    own += "_"
+                out[own] = n
+    seen |= set(out.values())
+    return out | {name: n for n, name in p.names.items() if n not in seen and name not in out and name not in p.states}

@@ -155,8 +155,8 @@ def record(
 
     `axes`: output axis of a family and axis of a state where it is not H, as "P:M h:M"; `bias`: families whose products
     add one; `heads`: families that are block-diagonal.
-    Gates that initialisations and options ask for: `keeps`, a memory stays as it was where it is 1 (the forget gate); `admits`, the
-    memory stays out of what is new where it is 0 (the input gate), and, without `keeps`, as it was; `candidate`, what is new.
+    Gates that initialisations and options ask for: `keeps`, where it is 1 what was remembered stays (the forget gate; "-f": where f is 0);
+    `admits`, where it is 0 nothing new is remembered (the input gate, where it is not the same one); `candidate`, what is new.
     """
 
     def make(page: Page) -> Cell:

@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
-from ..algebra.gates import gates
+from ..algebra.gates import named
 from ..algebra.graph import Node, is_leaf, needed
 from ..algebra.ops import lerp, maximum
 from ..algebra.program import Program
@@ -93,7 +93,7 @@ def training(cell: Cell, o: Options) -> Cell:
     for s, _ in o.zoneout:
         out[s] = _then(out.get(s), _chosen(f"mask_{s}"))
     if o.candidate:
-        value |= {n: lambda v, given: v * given["mask_candidate"] for n in gates(cell.program)[cell.candidate]}
+        value[named(cell.program)[cell.candidate]] = lambda v, given: v * given["mask_candidate"]
     read = _read(cell.program)
 
     def argument(product: Node, v: Any, given: Given) -> Any:
@@ -152,7 +152,7 @@ def _masks(cell: Cell, o: Options) -> dict[str, Mask]:
         axes = dict.fromkeys(n.args[0].axis for n in _read(cell.program))
         out |= {f"mask_over_{axis}": Mask(axis, o.recurrent, _scale(o.recurrent), False) for axis in axes}
     if o.candidate:
-        axis = gates(cell.program)[cell.candidate][0].axis
+        axis = named(cell.program)[cell.candidate].axis
         out["mask_candidate"] = Mask(axis, o.candidate, _scale(o.candidate), True)
     return out
 

@@ -1,4 +1,5 @@
 """Initialisation in place, under torch's names: each writes into the Tensor given and returns it. Numbers come from manual_seed()'s stream.
+Recurrent layers as a whole, by their cell's gates: gates.py.
 
 fan_in is the number of inputs of a weight (out, in), fan_out that of its outputs. ValueError: a weight of fewer than two dimensions.
 """
@@ -8,11 +9,13 @@ from __future__ import annotations
 import math
 from typing import TypeVar
 
-import numpy as np
-
 from ..tensor import random
 from ..tensor.checks import wants
 from ..tensor.tensor import Tensor
+from .gates import chrono_ as chrono_
+from .gates import forget_bias_ as forget_bias_
+from .gates import orthogonal_gates_ as orthogonal_gates_
+from .gates import orthonormal
 
 T = TypeVar("T", bound=Tensor)
 
@@ -80,10 +83,7 @@ def orthogonal_(tensor: T, gain: float = 1.0) -> T:
     """Rows or columns, whichever are fewer, orthonormal times gain (Saxe, McClelland & Ganguli 2014)."""
     _fans(tensor)
     rows = tensor.shape[0]
-    flat = random.normal((rows, tensor.numel() // rows)).astype(np.float64)
-    q, r = np.linalg.qr(flat if flat.shape[0] >= flat.shape[1] else flat.T)
-    q *= np.sign(np.diag(r))  # without it the distribution depends on the factorisation's sign convention
-    tensor.data[...] = gain * (q if flat.shape[0] >= flat.shape[1] else q.T).reshape(tensor.shape)
+    tensor.data[...] = gain * orthonormal(rows, tensor.numel() // rows).reshape(tensor.shape)
     return tensor.changed()
 
 

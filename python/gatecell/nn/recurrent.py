@@ -26,7 +26,7 @@ from .module import Module, Parameter, positive, probability, to_tensor
 from .packed import PackedSequence, lengths_of, pad_packed_sequence
 
 
-class _Cells(Module):
+class Cells(Module):
     """What one step and whole sequences share: the record, the sizes, the weights by their torch names, the initial states."""
 
     def __init__(self, cell: str | Cell, input_size: int, hidden_size: int, bias: bool, proj_size: int, dtype: Any) -> None:
@@ -51,6 +51,13 @@ class _Cells(Module):
 
     def _weights(self, names: dict[str, str]) -> dict[str, Tensor]:
         return {key: getattr(self, name) for key, name in names.items()}
+
+    def parts(self) -> list[dict[str, Tensor]]:
+        """Weights by the record's keys, of every layer and direction: layer by layer, forward first."""
+        return [self._weights(names) for names in self._every_name()]
+
+    def _every_name(self) -> list[dict[str, str]]:
+        raise NotImplementedError
 
     def reset_parameters(self) -> None:
         """Draw every parameter from the uniform distribution over +-1/sqrt(H), as torch does."""
@@ -94,7 +101,7 @@ class _Cells(Module):
         return x
 
 
-class Recurrent(_Cells):
+class Recurrent(Cells):
     """`num_layers` layers of a registered cell over a sequence, in one or both directions.
 
     output, last = layer(input, hx=None, lengths=None)
@@ -154,6 +161,9 @@ class Recurrent(_Cells):
         inputs = [self.input_size] + [width] * (self.num_layers - 1)
         self._names = [[self._add_weights(size, f"_l{layer}{d}") for d in directions] for layer, size in enumerate(inputs)]
         self.reset_parameters()
+
+    def _every_name(self) -> list[dict[str, str]]:
+        return [names for sides in self._names for names in sides]
 
     def flatten_parameters(self) -> None:
         """Nothing to do: the weights are packed by the kernels. Here because programs written for torch call it."""
@@ -233,7 +243,7 @@ class Recurrent(_Cells):
         return ", ".join([*first, str(self.input_size), str(self.hidden_size), *changed])
 
 
-class RecurrentCell(_Cells):
+class RecurrentCell(Cells):
     """One step of a registered cell: next states = layer(input, hx=None).
 
     input (B, I) or (I,); states (B, N) or (N,), zeros when None; returned as they are given: one Tensor, or a tuple for cells with several.
@@ -245,6 +255,9 @@ class RecurrentCell(_Cells):
         super().__init__(cell, input_size, hidden_size, bias, proj_size, dtype)
         self._names = self._add_weights(self.input_size, "")
         self.reset_parameters()
+
+    def _every_name(self) -> list[dict[str, str]]:
+        return [self._names]
 
     def forward(self, input: Any, hx: Any = None) -> Any:
         x = self._check_input(input, (1, 2), "(B, I) or (I,)")
