@@ -172,6 +172,35 @@ def test_fork_after_use(sibling):
     run(FORKS, sibling, "12")
 
 
+STEPS = """
+model = nn.LSTM(16, 150)  # worth a release of the GIL
+for made in (model, gatecell.quantize(model, x)):
+    stream = gatecell.Stream(made)
+    steps = [stream.step(xt).copy() for xt in x[:, 0]]
+    stream.reset()
+    def stepping():
+        while not calm:
+            stream.step(x[0, 0])
+    calm, thread = False, threading.Thread(target=stepping, daemon=True)
+    thread.start()
+    for _ in range(10):
+        time.sleep(1e-3)
+        child = os.fork()
+        if child == 0:
+            stream.step(x[0, 0])
+            stream.reset()
+            os._exit(0 if same([stream.step(xt) for xt in x[:, 0]], steps) else 7)
+        assert os.waitpid(child, 0)[1] == 0
+    calm = True
+    thread.join()
+"""
+
+
+def test_fork_during_a_step():
+    """The child goes on with the stream that another thread of its parent was stepping."""
+    run(STEPS, env={"OPENBLAS_NUM_THREADS": "1"})  # calibration's products are NumPy's
+
+
 def test_fork_of_a_child():
     run("""
 want = work()

@@ -5,6 +5,7 @@ Not here: what a step computes (stream_calls.py, stream_graph.py), the loop over
 Letters: B batch, I input, O output, N units of a state.
 """
 
+import os
 import struct
 
 import numpy as np
@@ -45,10 +46,23 @@ HEADER = struct.Struct("<8sIIQ16s")
 MAGIC, STATE_VERSION = b"gatecell", 1
 
 
+cdef int generation = 1
+
+
+def _forked():
+    """In a child that has none of its parent's threads, and so none of their steps."""
+    global generation
+    generation += 1
+
+
+os.register_at_fork(after_in_child=_forked)
+
+
 cdef struct Inside:
     Machine machine
     Face x, y
-    bint is_long, busy  # a step is worth a release of the GIL; such a step is under way
+    bint is_long  # a step is worth a release of the GIL
+    int busy      # such a step is under way, in this generation of the process; 0: none
 
 
 cdef Place place_of(a) except *:
@@ -215,10 +229,10 @@ A model on `batch` independent sequences, a step of each at a time: y = s.step(x
             alone(self)  # from here on no Python code runs
             move(&given, &m.x, m.batch, self.inputs, m.x_size)
             if inside.is_long:
-                inside.busy = True
+                inside.busy = generation
                 with nogil:
                     status = run(m, self.threads)
-                inside.busy = False
+                inside.busy = 0
             else:
                 status = run(m, self.threads)
             if status != GATECELL_OK:
@@ -289,8 +303,11 @@ cdef dict slots(Stream s):
 
 
 cdef int alone(Stream s) except -1:
-    if (<Inside *> s.inside).busy:
+    cdef Inside *inside = <Inside *> s.inside
+    if inside.busy == generation:
         raise RuntimeError("a step of this stream is under way in another thread: wanted one thread at a time")
+    if inside.busy:  # of a thread that the fork left behind, midway: the states that it read are whole
+        inside.busy, inside.machine.changed = 0, True
     return 0
 
 
