@@ -35,6 +35,7 @@ _LAZY = {
     "set_num_threads": ("tensor.engine", "set_num_threads"),
     "get_num_threads": ("tensor.engine", "get_num_threads"),
     "fit": ("train", "fit"),
+    "inspect": ("nn.inspection", "inspect"),
     "Stream": ("deploy.stream", "Stream"),
     "quantize": ("deploy.quantize", "quantize"),
     "export_c": ("deploy.export", "export_c"),

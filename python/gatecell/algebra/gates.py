@@ -13,8 +13,8 @@ from .graph import Node
 from .program import Program
 
 CURVES = frozenset({"sigmoid", "tanh", "relu", "exp"})
-THROUGH = frozenset({"add", "sub", "mul", "div", "neg", "mean", "var", "rsqrt", "within", "stop_gradient", "log_sigmoid"})
-"""What stands between a product and its nonlinearity: biases, peepholes, gains, norms, a reset after the product, logarithms of gates."""
+THROUGH = frozenset({"add", "sub", "mul", "div", "neg", "within", "stop_gradient", "log_sigmoid"})
+"""What stands between a product and its nonlinearity: biases, peepholes, gains, a reset after the product, logarithms of gates."""
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ from ..deploy.stream import streamed
 from ..deploy.trace import trace
 from ..nn import Module
 from ..tensor.dtypes import Array
+from .gates import gates as gates
 
 CALIBRATED = 0.7
 """Share of the series, from its beginning, that the integers' ranges come from; the rest judges them."""

@@ -11,6 +11,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeAlias, TypeVar
 
@@ -34,6 +35,7 @@ _order = itertools.count()
 class _Mode(threading.local):
     grad = True  # results remember how they were made, when an input requires a gradient
     trace = False  # every result remembers how it was made and from which line of the user's
+    watch: list[Any] | None = None  # where recurrences leave what they were called with
 
 
 mode = _Mode()
@@ -92,6 +94,16 @@ class _Switch:
                 return function(*args, **kwargs)
 
         return inside
+
+
+@contextmanager
+def watching(calls: list[Any]) -> Iterator[None]:
+    """Within it, in this thread, every recurrence appends its `Call`."""
+    before, mode.watch = mode.watch, calls
+    try:
+        yield
+    finally:
+        mode.watch = before
 
 
 class no_grad(_Switch):

@@ -6,6 +6,7 @@ Letters: T time, B batch, I input, N units of a state.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, TypeAlias
 
@@ -21,6 +22,20 @@ from .tensor import Tensor, record
 
 Described: TypeAlias = "tuple[tuple[str, tuple[int, ...], np.dtype[Any]], ...]"
 """Names, shapes and types of arrays."""
+
+
+@dataclass(frozen=True)
+class Call:
+    """What a recurrence was called with: x (T, B, I), start {state: (B, N)}, the further inputs as the core reads them."""
+
+    cell: Cell
+    form: engine.Form
+    x: Array
+    start: Mapping[str, Array]
+    weights: Mapping[str, Tensor]
+    reverse: bool
+    lengths: Array | None
+    given: Mapping[str, Array]
 
 
 def recurrence(
@@ -56,6 +71,9 @@ def recurrence(
     layer = engine.Layer(form, {name: t.data for name, t in weights.items()})
     start = {s: states[s].data for s in form.states}
     beside = _beside(layer, given or {}, array.shape[:2]) if given or form.given else {}
+
+    if mode.watch is not None:
+        mode.watch.append(Call(cell, form, array, start, dict(weights), reverse, lengths, beside))
 
     def forward(training: bool) -> tuple[Array, dict[str, Array], Saved | States | Marks]:
         if training and checkpoint_every:
