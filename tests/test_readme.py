@@ -61,6 +61,15 @@ assert (other.step(x[:1]) == stream.step(x[:1])).all()
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["weather.c", "weather.h"]
 
 
+def test_what_layers_can_do_and_show(tmp_path):
+    need_package("matplotlib")
+    begin = "import numpy as np, gatecell\nx = np.random.default_rng(0).normal(size=(9, 2, 6)).astype(np.float32)\n"
+    options, seeing = (next(b for b in blocks("python") if word in b) for word in ("zoneout", "gatecell.inspect"))
+    check = "\nassert slow(x)[0].shape == (9, 2, 32) and seen['l1']['f'].shape == seen['l1']['c'].shape == (9, 2, 32)\n"
+    run(begin + options + seeing + check, tmp_path)
+    assert (tmp_path / "gates.png").read_bytes().startswith(b"\x89PNG")
+
+
 def test_the_cython_is_cython(tmp_path):
     need_package("Cython")
     (tmp_path / "user.pyx").write_text(blocks("cython")[0])

@@ -52,8 +52,8 @@ class Seen(Mapping[str, Array]):
 def inspect(model: Module, *args: Any, **kwargs: Any) -> dict[str, Seen]:
     """Run the model once, as at inference, on what it is called with; {layer: what it computed}, in the order in which layers ran.
 
-    A layer goes by the path of its module and its place there: "encoder.l0", "encoder.l0_reverse"; one that runs several times, as a cell in a
-    loop does, has its steps one after the other, and where the batch is another, a name of its own: "encoder.l0 (2)".
+    A layer goes by the path of its module and its place there: "encoder.l0", "encoder.l0_reverse"; one that runs several times, as
+    a cell in a loop does, has its steps one after the other, and where the batch is another, a name of its own: "encoder.l0 (2)".
     States are the bits that the model computed; gates are computed once more from them, in float64, and rounded.
     TypeError: not a Module.  ValueError: nothing in it recurs.
     """
