@@ -89,7 +89,7 @@ def trained():
 
 
 def ratios():
-    """Time of training, and of inference, over that of the built-in cell with as many gates: the least of turns each, since others run here."""
+    """Time of training, and of inference, over that of the built-in cell with as many gates: the least of turns of each."""
     gatecell.set_num_threads(1)
     out = []
     for sizes, B, T in (((10, 64), 32, 50), ((40, 128), 1, 50)):
