@@ -42,6 +42,7 @@ _LAZY = {
     "save": ("exchange.files", "save"),
     "load": ("exchange.files", "load"),
     "load_state": ("exchange.files", "load_state"),
+    "load_weights": ("exchange.layouts", "load_weights"),
 }
 
 

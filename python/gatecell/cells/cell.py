@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..algebra.derive import Backward, derive
 from ..algebra.program import Page, Program, Signature, trace
@@ -18,11 +18,24 @@ RECURRENT = "R"
 """The family whose products lead from step to step."""
 
 
+class Layout(NamedTuple):
+    """How another tool has a cell's gates.
+
+    gates   in its order, as "i f c:g z:-z": its own name, and ours after a colon where that is another; "-" where its gate is 1 where
+            ours is 0; several usual names as "u|z:-z".
+    biases  how many vectors of biases it has: one, or one for each kind of product.
+    """
+
+    gates: str
+    biases: int = 1
+
+
 class Cell:
     """A cell, written once as its page.
 
     `name`, `title` (as people write it), `source` (the paper), `states` (the first is the cell's output).
-    `keeps`, `admits`, `candidate`: its gates' parts, as `record` says; "" where it has no such gate.
+    `keeps`, `admits`, `candidate`: its gates' parts, as `record` says; "" where it has no such gate.  `layouts`: by name, "keras" or
+    "concatenated" (exchange/layouts.py).
     """
 
     def __init__(
@@ -37,11 +50,12 @@ class Cell:
         keeps: str = "",
         admits: str = "",
         candidate: str = "",
+        layouts: Mapping[str, Layout] | None = None,
     ) -> None:
         pairs = dict(a.split(":") for a in axes.split())
         self.signature = Signature(page, pairs, tuple(bias.split()), tuple(heads.split()))
         self.page, self.name, self.title, self.source = page, page.__name__, title, source
-        self.keeps, self.admits, self.candidate = keeps, admits, candidate
+        self.keeps, self.admits, self.candidate, self.layouts = keeps, admits, candidate, dict(layouts or {})
 
     def __repr__(self) -> str:
         return f"<cell {self.name}: {self.title}>"
@@ -150,6 +164,7 @@ def record(
     keeps: str = "",
     admits: str = "",
     candidate: str = "",
+    layouts: Mapping[str, Layout] | None = None,
 ) -> Callable[[Page], Cell]:
     """A decorator that makes a page a record without registering it.
 
@@ -161,7 +176,7 @@ def record(
 
     def make(page: Page) -> Cell:
         roles = {"keeps": keeps, "admits": admits, "candidate": candidate}
-        return Cell(page, title=title or page.__name__, source=source, axes=axes, bias=bias, heads=heads, **roles)
+        return Cell(page, title=title or page.__name__, source=source, axes=axes, bias=bias, heads=heads, layouts=layouts, **roles)
 
     return make
 

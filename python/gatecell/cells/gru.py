@@ -3,20 +3,24 @@
 z keeps the old state, as in Cho's paper and torch; in Chung et al. (2014) z replaces it.
 """
 
+from typing import Any
+
 from ..algebra.ops import lerp, sigmoid, tanh
-from .cell import cell
+from .cell import Layout, cell
 
-GATES = {"keeps": "z", "candidate": "n"}
+GATES: Any = {"keeps": "z", "candidate": "n"}
+AFTER = {"keras": Layout("z r h:n", biases=2)}
+BEFORE = {"keras": Layout("z r h:n"), "concatenated": Layout("z|u:-z r h|c|n:n")}
 
 
-@cell(title="GRU", source="Cho et al. 2014, v1: reset after the product", **GATES)
+@cell(title="GRU", source="Cho et al. 2014, v1: reset after the product", **GATES, layouts=AFTER)
 def gru(W, R, x, h):
     r, z = (sigmoid(W[k](x) + R[k](h)) for k in "rz")
     n = tanh(W.n(x) + r * R.n(h))
     return lerp(z, n, h)
 
 
-@cell(title="GRU (reset before)", source="Cho et al. 2014, v3: reset before the product", **GATES)
+@cell(title="GRU (reset before)", source="Cho et al. 2014, v3: reset before the product", **GATES, layouts=BEFORE)
 def gru_before(W, R, x, h):
     r, z = (sigmoid(W[k](x) + R[k](h)) for k in "rz")
     n = tanh(W.n(x) + R.n(r * h))

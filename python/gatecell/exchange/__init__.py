@@ -1,1 +1,1 @@
-"""Files and other tools: safetensors on disk."""
+"""Files and other tools: safetensors on disk, weights in others' layouts."""
