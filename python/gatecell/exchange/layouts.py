@@ -25,11 +25,11 @@ Parts = list[tuple[str, int]]
 def load_weights(layer: Layer, weights: Any, layout: str = "keras", *, order: str = "hx") -> None:
     """Copy weights into a recurrent layer, all of them or none.
 
-    layout "keras": what `get_weights()` gives, a list of kernel (I, G*H), recurrent kernel (H, G*H), bias (G*H,), or (2, G*H) of a GRU with
-        reset_after; of a stack, or of both directions, the lists one after the other: layer by layer, forward first.
+    layout "keras": what `get_weights()` gives, a list of kernel (I, G*H), recurrent kernel (H, G*H), bias (G*H,), or (2, G*H) where
+        reset_after says so; of a stack, or of both directions, the lists one after the other: layer by layer, forward first.
     layout "concatenated": {"W_f": (H + I, H), "b_f": (H,), ...}, each gate's matrix over [h, x], or [x, h] with order="xh"; (H, H + I), for
         W @ [h, x], too, and biases of shape (H, 1) or (1, H). Gates go by the names that are usual (f, i, o, C; z or u, r, h), in any
-        case; of a GRU z lets the new in (1 - z keeps), as with Chung et al. 2014. Of a stack, a list of such mappings.
+        case; z lets the new in (1 - z keeps), as with Chung et al. 2014. Of a stack, a list of such mappings.
     The layer must have been made with as many biases as there are: bias=False for none.
     TypeError, ValueError: what does not fit, and how; nothing is changed then. Unsupported: the cell has no such layout there.
     """
