@@ -23,12 +23,17 @@ from gatecell import cells
 from gatecell.algebra.encode import encode
 from gatecell.algebra.loops import OPCODES, Array, Instruction, Loop, Pass, Plan
 from gatecell.algebra.ops import OPS
+from gatecell.cells.options import options, training
 from gatecell.tensor import bptt, engine
 from gatecell.tensor.integers import CoreLayer
 from replay import TYPES, differences, other_bits, recording, replay
 
 pytestmark = builds.X86
 
+MASKED = [
+    training(cells["lstm"], options(cells["lstm"], zoneout=0.5, recurrent=0.5, candidate=0.5, clip=0.5)),
+    training(cells["gru_before"], options(cells["gru_before"], recurrent=0.5)),
+]
 FUNCTIONS = ["tanh", "sigmoid", "exp", "log_sigmoid", "rsqrt", "relu"]
 
 
@@ -54,9 +59,15 @@ def primitives(recorder, dtype):
     recorder.Layer(fit, [(np.ones((1, 1), dtype), None)], True).run(1, rows, [x[k] for k in e.arrays], 1)
 
 
+def drawn_masks(cell, rng, T, B, sizes, dtype):
+    """A record's further inputs: over time, or one for all steps."""
+    masks = getattr(cell, "masks", {})
+    return {name: rng.integers(0, 2, ((T,) * m.timed + (B, sizes[m.axis]))).astype(dtype) for name, m in masks.items()}
+
+
 def layers(recorder):
-    """Every page in both types, forward and backward: sizes around the vectors', hundreds of steps, and rows of edges."""
-    for n, cell in enumerate(pages.EVERY):
+    """Every page in both types, forward and backward: sizes around the vectors', hundreds of steps, and rows of edges; some with masks."""
+    for n, cell in enumerate((*pages.EVERY, *MASKED)):
         rng = np.random.default_rng(n)
         for dtype in TYPES:
             cases = [((4, 9, 5, 35, 9), False), ((3, 1, 7, 17, 5), False), ((3, 2, 1, 16, 4), True)]
@@ -69,11 +80,13 @@ def layers(recorder):
                 sizes = {"I": I, "H": H} | {cell.axis(s): v.shape[1] for s, v in start.items()}
                 layer = engine.Layer(engine.form(cell, sizes), w, interpret=interpret)
                 x, lengths = x.astype(dtype), rng.integers(0, T + 1, B) if T == 4 else None
-                y, last, saved = bptt.forward(layer, x, start, reverse=T == 3, training=True, lengths=lengths)
+                given = bptt.placed_given(layer, drawn_masks(cell, rng, T, B, sizes, dtype))
+                y, last, saved = bptt.forward(layer, x, start, reverse=T == 3, training=True, lengths=lengths, given=given)
                 saved.backward(x, rng.normal(size=y.shape).astype(dtype), last)
             recorder.label = f"{cell.name} {dtype} edges"
             x = np.resize(edges(dtype), (3, len(edges(dtype)), I))
-            bptt.forward(layer, np.ascontiguousarray(x), {s: np.repeat(v[:1], x.shape[1], 0) for s, v in start.items()})
+            given = bptt.placed_given(layer, drawn_masks(cell, rng, 3, x.shape[1], sizes, dtype))
+            bptt.forward(layer, np.ascontiguousarray(x), {s: np.repeat(v[:1], x.shape[1], 0) for s, v in start.items()}, given=given)
 
 
 def functions(recorder):

@@ -30,7 +30,8 @@ EMULATED = {"Nehalem": "baseline", "Haswell": "avx2"}
 ENGINE = """
     test_core.py::test_core_is_the_reference[gru] test_numerics.py::test_functions_of_float32 test_numerics.py::test_the_ends
     test_core.py::test_a_row_is_the_same_alone_and_in_any_batch_and_chunk test_core.py::test_registered_cells_run_compiled
-    test_core.py::test_backward_again_with_retain_graph"""
+    test_core.py::test_backward_again_with_retain_graph
+    test_options.py::test_all_at_once test_option_masks.py::test_masks_are_drawn_by_their_places"""
 INTEGERS = """
     test_integer_core.py::test_core_is_the_definition[lstm-w8a8-8-calibrated]
     test_integer_core.py::test_core_is_the_definition[gru-w8a16-16-rails]
