@@ -12,6 +12,9 @@ TEXTBOOK_TORCH = 1e-14
 TEXTBOOK_ONNX = 2e-6
 """A paper's loop against onnxruntime, which has float32 only: 2^-24 per operation over 7 steps, and its own tanh."""
 
+TEXTBOOK_PARALLEL = 1e-12
+"""A recurrence against the same one in another form, float64: quotients of products over 9 steps, whose factors go down to a hundredth."""
+
 TEXTBOOK_SCALE = 1e-9
 """Layer norm with weights 1e3 and 1e6 times a normal's: EPS / variance, 1e-5 / 1e6, is what is left of the scale, over 4 steps."""
 
@@ -135,6 +138,9 @@ FLOAT_C = 2e-6
 """Float C against forward on the core, relative to the largest output (to 1 at least): sums in another order, tanh within 5 steps,
 hundreds of steps of
 nets that forget."""
+
+FLOAT_C_SUMMED = 1e-5
+"""The same where no equation bounds the output, so that errors add up in it over hundreds of steps: 2.1e-6 seen."""
 
 C_FUNCTION = {"tanh": 5, "sigmoid": 2e-7, "exp": 3}
 """Functions of float C: tanh and exp in steps of float32, sigmoid absolute: a rational of error 3e-8, and some roundings."""

@@ -69,17 +69,13 @@ def test_a_state_that_only_moves_keeps_its_gradient(rng):
 
 @pytest.mark.parametrize(
     ("name", "stages", "kept"),
-    [("rnn_tanh", 1, 0), ("lstm", 1, 4), ("gru", 1, 4), ("gru_before", 2, 3)],
+    [("rnn_tanh", 1, 0), ("lstm", 1, 4), ("gru", 1, 4), ("gru_before", 2, 3), ("mgu", 2, 2), ("mingru", 1, 2), ("slstm", 1, 5)],
 )
 def test_stages_and_kept_values(name, stages, kept):
     """What the mathematics needs: one product stage more where a product reads another's result; the fewest values kept."""
     cell = cells[name]
     assert len([s for s in cell.program.stages if s.joins]) == stages
     assert len(cell.backward.keep) == kept
-
-
-def test_minimal_gated_unit_keeps_two():
-    assert len(pages.mgu.backward.keep) == 2
 
 
 @pytest.mark.parametrize(("name", "state", "bound"), [("lstm", "h", 1), ("lstm", "c", np.inf), ("gru", "h", 1), ("rnn_relu", "h", np.inf)])

@@ -126,13 +126,14 @@ def test_threads_change_no_bit(cell, rng):
 def test_stacked_bidirectional_gradients_are_the_complex_step(cell, bias, batch_first, rng):
     """Two layers, two directions, float64: a sample of entries of every array against the papers' loops."""
     T, B, I, H = 4, 3, 3, 5
-    m = nn.Recurrent(cell.name, I, H, num_layers=2, bias=bias, bidirectional=True, batch_first=batch_first, dtype=np.float64)
+    more = {"bidirectional": True, "dtype": np.float64, **pages.options(cell, H)}
+    m = nn.Recurrent(cell.name, I, H, num_layers=2, bias=bias, batch_first=batch_first, **more)
     x = rng.normal(size=(B, T, I) if batch_first else (T, B, I))
-    starts = {s: rng.normal(size=(4, B, H)) for s in cell.states}
+    starts = pages.started(cell, {s: rng.normal(size=(4, B, m.proj_size if cell.axis(s) == "M" else H)) for s in cell.states})
     inputs = gatecell.tensor(x, requires_grad=True)
     hx = tuple(gatecell.tensor(v, requires_grad=True) for v in starts.values())
     y, last = m(inputs, hx if len(hx) > 1 else hx[0])
-    dy, dlast = rng.normal(size=y.shape), [rng.normal(size=(4, B, H)) for _ in hx]
+    dy, dlast = rng.normal(size=y.shape), [rng.normal(size=h.shape) for h in hx]
     ends = last if isinstance(last, tuple) else (last,)
     loss = (y * gatecell.tensor(dy)).sum()
     for e, d in zip(ends, dlast, strict=True):
@@ -146,7 +147,7 @@ def test_stacked_bidirectional_gradients_are_the_complex_step(cell, bias, batch_
         for layer in range(2):
             sides = []
             for d, suffix in enumerate(("", "_reverse")):
-                names = {k: f"{cell.torch_name(k)}_l{layer}{suffix}" for k in cell.shapes({"I": 1, "H": 1}, bias=bias)}
+                names = {k: f"{cell.torch_name(k)}_l{layer}{suffix}" for k in cell.shapes(dict.fromkeys("IHMK", 1), bias=bias)}
                 row = 2 * layer + d
                 states = pages.run_textbook(
                     cell, {k: v[n] for k, n in names.items()}, over[::-1] if d else over, {s: v[s][row] for s in starts}
@@ -360,10 +361,9 @@ def test_backward_again_with_retain_graph(cell, rng):
 def test_tiles_in_registers_are_the_interpreter(cell, hidden, rng):
     """Every height of a tile, and the single row of a stream: the same bits, forward and back."""
     for batch in (1, 2, 3, 4, 5, 6, 7, 8, 9, 23):
-        x = rng.normal(size=(3, batch, 37)).astype(np.float32)
-        w = {k: (rng.normal(size=s) / 6).astype(np.float32) for k, s in cell.shapes({"I": 37, "H": hidden}).items()}
-        start = {s: rng.normal(size=(batch, hidden)).astype(np.float32) for s in cell.states}
-        dy = rng.normal(size=(3, batch, hidden)).astype(np.float32)
+        w, x, start = pages.draw(cell, rng, 3, batch, {"I": 37, "H": hidden, "M": hidden // 2}, scale=1 / 6)
+        w, x, start = cast(w, np.float32), x.astype(np.float32), cast(start, np.float32)
+        dy = rng.normal(size=(3, *start[cell.states[0]].shape)).astype(np.float32)
         (y, last, grads), want = (both_ways(cell, w, x, start, dy, {}, False, interpret=interpret) for interpret in (False, True))
         inferred = bptt.forward(engine.Layer(engine.form(cell, sizes_of(cell, x, start)), w), x, start)[0]
         assert np.array_equal(y, want[0]) and np.array_equal(inferred, y)

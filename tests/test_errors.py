@@ -10,7 +10,6 @@ import pytest
 import torch
 
 import gatecell
-import pages
 from gatecell import nn, optim
 from gatecell.data import Table
 from gatecell.optim import lr_scheduler
@@ -124,8 +123,11 @@ ROWS = {
     "unknown nonlinearity": (lambda w: nn.RNN(3, 4, nonlinearity="sin"), V, "'tanh' or 'relu'", "'sin'"),
     "unknown cell": (lambda w: nn.Recurrent("lsmt", 3, 4), V, "lstm", "'lsmt'"),
     "no name of a cell": (lambda w: nn.Recurrent(5, 3, 4), T, "name or a record", "int"),
-    "a projection that the cell lacks": (lambda w: nn.LSTM(3, 4, proj_size=2), gatecell.Unsupported, "proj_size=2", "projection"),
-    "a projection without a size": (lambda w: nn.Recurrent(pages.projected, 3, 4), V, "proj_size", "at least 1", "got 0"),
+    "a projection that it lacks": (lambda w: nn.Recurrent("gru", 3, 4, proj_size=2), gatecell.Unsupported, "proj_size=2", "projection"),
+    "a projection of a negative size": (lambda w: nn.LSTM(3, 4, proj_size=-1), V, "proj_size", "at least 1", "got -1"),
+    "a projection that is no smaller": (lambda w: nn.LSTM(3, 4, proj_size=4), V, "proj_size", "less than the 4", "got 4"),
+    "heads that the cell lacks": (lambda w: nn.Recurrent("lstm", 3, 4, num_heads=2), gatecell.Unsupported, "num_heads=2", "block-diagonal"),
+    "heads that do not divide": (lambda w: nn.Recurrent("slstm", 3, 4, num_heads=3), V, "num_heads", "4 hidden", "got 3"),
     "Linear of no outputs": (lambda w: nn.Linear(3, 0), V, "out_features", "got 0"),
     "an empty vocabulary": (lambda w: nn.Embedding(0, 3), V, "num_embeddings", "got 0"),
     "padding outside": (lambda w: nn.Embedding(4, 3, padding_idx=4), V, "row of 4", "got 4"),

@@ -212,4 +212,4 @@ def test_copies_share_the_record_of_their_cell():
     again = pickle.loads(pickle.dumps(m))  # noqa: S301 (our own bytes)
     assert again.cell is m.cell and np.array_equal(again(f32(5, 2, 3))[0].numpy(), m(f32(5, 2, 3))[0].numpy())
     with pytest.raises(TypeError, match="registered"):
-        pickle.dumps(pages.projected)
+        pickle.dumps(pages.three)

@@ -24,6 +24,7 @@ def start_of(m, rng, B, dtype=np.float32):
     rows = len(m.parts())
     sizes = {"H": m.hidden_size, m.cell.axis(m.cell.states[0]): m.proj_size or m.hidden_size}
     given = {s: rng.normal(size=(rows, B, sizes[m.cell.axis(s)])).astype(dtype) for s in m.cell.states}
+    given = pages.started(m.cell, given)
     tensors = tuple(gatecell.tensor(a) for a in given.values())
     return (tensors if len(tensors) > 1 else tensors[0]), given
 
@@ -90,10 +91,10 @@ def test_gates_of_other_cells_are_their_equations(rng):
     n = np.tanh(n + r * (h @ m.weight_hh_l0.data[12:].T + m.bias_hh_l0.data[12:]))
     for got, want in ((one["r"], r), (one["z"], z), (one["n"], n), (one["h"], z * h + (1 - z) * n)):
         np.testing.assert_allclose(got, want, rtol=0, atol=budgets.CORE_FORWARD)
-    one = gatecell.inspect(layer(pages.mgu, 3, 6), x)["l0"]
+    one = gatecell.inspect(layer(gatecell.cells["mgu"], 3, 6), x)["l0"]
     h = before(one["h"], one.start["h"], False)
     np.testing.assert_allclose(one["h"], (1 - one["f"]) * h + one["f"] * one["n"], rtol=0, atol=budgets.CORE_FORWARD)
-    m = layer(pages.peephole, 3, 6)
+    m = layer(gatecell.cells["lstm_peephole"], 3, 6)
     one = gatecell.inspect(m, x)["l0"]
     h, c = (before(one[s], one.start[s], False) for s in "hc")
     for gate, cell in (("i", c), ("f", c), ("o", one["c"])):
@@ -109,7 +110,12 @@ def far(m, gate, value):
         part[key].data.reshape(len(gates), -1)[gates.index(gate)] = value
 
 
-@pytest.mark.parametrize("cell", [c for c in pages.EVERY if c.keeps and c.admits], ids=lambda c: c.name)
+MEMORY = {"slstm": ["c", "n", "m"]}
+"""What remembers, where it is not the cell's c alone."""
+BOTH = [c for c in pages.EVERY if c.keeps and c.admits and c.name != "minlstm"]  # whose two gates are one share
+
+
+@pytest.mark.parametrize("cell", BOTH, ids=lambda c: c.name)
 def test_f_1_and_i_0_keep_the_memory_bit_for_bit(cell, rng):
     """Over 40 steps of large inputs, while what would be new moves."""
     m = layer(cell, 3, 37)
@@ -119,7 +125,7 @@ def test_f_1_and_i_0_keep_the_memory_bit_for_bit(cell, rng):
     one = gatecell.inspect(m, 5 * rng.normal(size=(40, 5, 3)).astype(np.float32), hx)["l0"]
     assert (one[cell.keeps] == 1).all() and (one[cell.admits] == 0).all() and np.ptp(one[cell.candidate], axis=0).min() > 0
     kept = [s for s in cell.states if np.array_equal(one[s], np.broadcast_to(given[s][0], one[s].shape))]
-    assert kept == [cell.states[1]]
+    assert kept == MEMORY.get(cell.name, ["c"])
 
 
 @pytest.mark.parametrize("cell", [c for c in pages.EVERY if c.keeps and not c.admits], ids=lambda c: c.name)
@@ -130,7 +136,8 @@ def test_one_gate_for_both_keeps_the_memory_to_rounding(cell, rng):
     hx, given = start_of(m, rng, 5)
     one = gatecell.inspect(m, rng.normal(size=(40, 5, 3)).astype(np.float32), hx)["l0"]
     assert (one[cell.keeps.lstrip("-")] == (cell.keeps[0] != "-")).all()
-    assert abs(one["h"] - given["h"][0]).max() <= 40 * 2.0**-23 * max(1, abs(given["h"]).max())
+    memory = "c" if "c" in cell.states else "h"
+    assert abs(one[memory] - given[memory][0]).max() <= 40 * 2.0**-23 * max(1, abs(given[memory]).max())
 
 
 @pytest.mark.parametrize("reverse", [False, True])

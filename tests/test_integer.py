@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 import budgets
 import gatecell
-import textbook
+import pages
+import textbook_integers
 from gatecell import nn
 from gatecell.algebra.integer import INT32, OPERATIONS, IntegerProgram, Vector, prove
 from gatecell.algebra.lower import Given, lower
@@ -29,6 +30,7 @@ from gatecell.deploy.quantize import quantize
 from gatecell.deploy.quantizer import quantize_model
 from gatecell.tensor.integers import CoreModel
 
+INTEGER = [c.name for c in pages.INTEGER if c.name in cells]
 SCHEMES = ["w8a8", "w8a16"]
 SIZES = [(3, 5), (1, 1), (13, 50)]
 
@@ -75,13 +77,13 @@ def with_rails(rng, q, x):
 
 
 def test_every_entry_of_the_table_is_the_documents():
-    np.testing.assert_array_equal(table(), textbook.TABLE)
+    np.testing.assert_array_equal(table(), textbook_integers.TABLE)
 
 
 def test_tanh_and_sigmoid_are_the_textbooks_everywhere():
     a = np.arange(-32768, 32768)
-    np.testing.assert_array_equal(tanh_q(a), textbook.integer_tanh(a))
-    np.testing.assert_array_equal(sigmoid_q(a), textbook.integer_sigmoid(a))
+    np.testing.assert_array_equal(tanh_q(a), textbook_integers.integer_tanh(a))
+    np.testing.assert_array_equal(sigmoid_q(a), textbook_integers.integer_sigmoid(a))
 
 
 @pytest.mark.parametrize("sh", [1, 2, 9, 15, 30])
@@ -114,7 +116,7 @@ def test_no_instruction_leaves_its_proven_interval(data):
 
 @pytest.mark.parametrize("input_bits", [8, 16])
 @pytest.mark.parametrize("scheme", SCHEMES)
-@pytest.mark.parametrize("cell", cells)
+@pytest.mark.parametrize("cell", INTEGER)
 def test_nothing_leaves_its_proven_interval_at_the_rails(rng, cell, scheme, input_bits):
     """Every register of every step is compared, over inputs that the calibration never saw."""
     for inputs, hidden in SIZES:
@@ -127,7 +129,7 @@ def test_nothing_leaves_its_proven_interval_at_the_rails(rng, cell, scheme, inpu
 
 
 def by_hand(q, number=0):
-    """A layer as textbook.py takes it."""
+    """A layer as textbook_integers.py takes it."""
     layer = q.model.layers[number]
     w = {k: v.astype(np.int64) for k, v in layer.weights.items()}
     for a, _ in layer.program.accumulators:
@@ -148,13 +150,13 @@ def test_two_layers_and_a_head_equal_the_textbook(rng, cell, I, H, scheme):
     h, zero, a8 = xi.astype(np.int64), np.zeros((1, H), np.int64), scheme == "w8a8"
     for k in range(2):
         if cell == "lstm":
-            h = textbook.integer_lstm(h, by_hand(q, k), a8, zero, zero, first=k == 0)["h"]
+            h = textbook_integers.integer_lstm(h, by_hand(q, k), a8, zero, zero, first=k == 0)["h"]
         else:
-            h = textbook.integer_gru(h, by_hand(q, k), a8, zero, reset_after=cell == "gru", first=k == 0)["h"]
-    h = np.maximum(textbook.integer_linear(h, by_hand(q, 2)), 0)
-    want = textbook.integer_linear(h, by_hand(q, 3))
+            h = textbook_integers.integer_gru(h, by_hand(q, k), a8, zero, reset_after=cell == "gru", first=k == 0)["h"]
+    h = np.maximum(textbook_integers.integer_linear(h, by_hand(q, 2)), 0)
+    want = textbook_integers.integer_linear(h, by_hand(q, 3))
     np.testing.assert_array_equal(q.run(xi), want)
-    np.testing.assert_array_equal(q.quantize_input(x), textbook.integer_input(x, q.model.scale, q.model.offset, 32767))
+    np.testing.assert_array_equal(q.quantize_input(x), textbook_integers.integer_input(x, q.model.scale, q.model.offset, 32767))
 
 
 @record(title="MGU")
@@ -239,7 +241,7 @@ def test_what_does_not_fit_is_named_with_its_line(page, said):
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
-@pytest.mark.parametrize("cell", cells)
+@pytest.mark.parametrize("cell", INTEGER)
 def test_quantisation_costs_little(rng, cell, scheme):
     """Random weights, the hardest case: the output's error relative to its deviation."""
     net, x = Net(cell, 4, 32), series(rng, 4, T=600)
@@ -321,14 +323,14 @@ def test_streams_write_into_out_and_go_on_from_a_state(rng):
 def test_the_input_is_rounded_as_the_document_says(rng):
     q = quantize(nn.GRU(2, 3), series(rng, 2), input_bits=8)
     x = np.array([[np.nan, np.inf], [-np.inf, 1e30], [0, 2.5]], np.float32)
-    want = textbook.integer_input(x, q.model.scale, q.model.offset, 127)
+    want = textbook_integers.integer_input(x, q.model.scale, q.model.offset, 127)
     np.testing.assert_array_equal(quantize_input(q.model.scale, q.model.offset, 8, x), want)
     np.testing.assert_array_equal(q.quantize_input(x[1:]), want[1:])
     assert want[0].tolist() == [-127, 127]
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
-@pytest.mark.parametrize("cell", cells)
+@pytest.mark.parametrize("cell", INTEGER)
 @pytest.mark.parametrize("seen", [(30, 0.0), (1, 2.0), (30, -7.5)], ids=["zeros", "one step", "a constant"])
 def test_calibration_that_says_little(cell, scheme, seen):
     """What was seen comes out right, zeros as zeros; what was not is some finite number."""

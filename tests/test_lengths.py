@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 import budgets
 import gatecell
 import pages
-from gatecell import cells, nn
+from gatecell import nn
 
-CELLS = (*cells.values(), pages.peephole, pages.projected, pages.layer_norm_lstm)
+CELLS = pages.EVERY
 """One stage and two, a projection, reductions over units, parameters per unit."""
 every = pytest.mark.parametrize("cell", CELLS, ids=lambda c: c.name)
 

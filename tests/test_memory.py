@@ -116,7 +116,7 @@ OPTIONS = ({"recompute": True}, {"checkpoint_every": 1}, {"checkpoint_every": 9}
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
 @pytest.mark.parametrize("batch_first", [False, True])
 @pytest.mark.parametrize(
-    "make", [nn.RNN, nn.LSTM, nn.GRU, lambda *a, **k: nn.Recurrent(pages.mgu, *a, **k)], ids=["RNN", "LSTM", "GRU", "page"]
+    "make", [nn.RNN, nn.LSTM, nn.GRU, lambda *a, **k: nn.Recurrent(pages.three, *a, **k)], ids=["RNN", "LSTM", "GRU", "page"]
 )
 def test_layers_train_to_the_same_bits(make, batch_first, options, rng):
     """Two layers, two directions, dropout between them; a second way back with retain_graph."""

@@ -69,7 +69,7 @@ for cell in pages.EVERY:
         w, x, start = ({k: v.astype(dtype) for k, v in a.items()} if isinstance(a, dict) else a.astype(dtype) for a in drawn)
         y, last, saved = bptt.forward(engine.Layer(engine.form(cell, sizes), w), x, start, training=True, lengths=lengths)
         made |= {f"{cell.name} {y.dtype} {k}": v for k, v in ({"y": y} | saved.backward(x, y, last)).items()}
-    if cell in test_integer_core.INTEGER:
+    if cell in pages.INTEGER:
         core = CoreLayer(test_integer_core.model(cell, rng, 5, 19, "w8a8").layers[0])
         made[f"{cell.name} integers"] = core.run(test_integer_core.drive(rng, 30, 9, 5), core.start(9))
 np.savez(sys.argv[1], cpu=gatecell.cpu(), **made)

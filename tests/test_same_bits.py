@@ -17,11 +17,11 @@ from hypothesis import strategies as st
 
 import gatecell
 import pages
-from gatecell import cells, nn, optim
+from gatecell import nn, optim
 from gatecell.nn import functional as F
 from gatecell.tensor import bptt, engine
 
-CELLS = (*cells.values(), pages.peephole, pages.projected, pages.layer_norm_lstm, pages.mgu)
+CELLS = pages.EVERY
 POINTS = (nn.Tanh, nn.Sigmoid, nn.ReLU, lambda: nn.Softmax(-1), lambda: nn.LogSoftmax(-1), lambda: nn.Dropout(0.3))
 
 

@@ -14,7 +14,8 @@ import textbook
 import textbook_bptt
 
 STEP = 1e-30  # of the complex step: its square vanishes beside 1 in float64
-GATES = {"rnn": 1, "rnn_relu": 1, "lstm": 4, "gru": 3, "gru_before": 3, "peephole": 4, "projected": 4, "full_gate_recurrence": 4, "mgu": 2}
+GATES = {"rnn": 1, "rnn_relu": 1, "lstm": 4, "gru": 3, "gru_before": 3, "peephole": 4, "projected": 4, "full_gate_recurrence": 4}
+GATES |= {"mgu": 2, "odyssey": 4}
 SIZES = [(1, 1, 1, 1), (5, 2, 3, 4), (7, 3, 1, 13), (3, 1, 9, 17)]  # T, B, I, H
 
 
@@ -26,11 +27,11 @@ def draw(rng, name, T, B, I, H, M=None, bias=True):
     if bias:
         w |= {"bW": normal(G * H), "bR": normal(G * H)}
     start = {"h": np.tanh(normal(B, M))}
-    if name in ("lstm", "peephole", "projected", "full_gate_recurrence"):
+    if name in ("lstm", "peephole", "projected", "full_gate_recurrence", "odyssey"):
         start["c"] = normal(B, H)
     if name == "projected":
         w["P"] = normal(M, H) / np.sqrt(H)
-    if name in ("peephole", "full_gate_recurrence"):
+    if name in ("peephole", "full_gate_recurrence", "odyssey"):
         w |= {f"p_{k}": normal(H) for k in "ifo"}
     if name == "full_gate_recurrence":
         start |= {k: textbook.sigmoid(normal(B, H)) for k in "ifo"}
@@ -77,18 +78,10 @@ def test_equals_torch(rng, name, layer, options, sizes, bias):
         np.testing.assert_allclose(over["c"][-1], last[1][0].detach().numpy(), rtol=0, atol=budgets.TEXTBOOK_TORCH)
 
 
-@pytest.mark.parametrize("sizes", SIZES)
-@pytest.mark.parametrize(
-    ("name", "op", "order", "options"),
-    [
-        ("peephole", "LSTM", "iofg", {}),
-        ("gru_before", "GRU", "zrn", {"linear_before_reset": 0}),
-        ("gru", "GRU", "zrn", {"linear_before_reset": 1}),
-    ],
-)
-def test_equals_onnxruntime(rng, name, op, order, options, sizes):
-    T, B, I, H = sizes
-    x, start, w = draw(rng, name, T, B, I, H)
+def onnxruntime_layer(op, order, x, start, w, **options):
+    """Output over time of an ONNX layer with the loops' weights, whose gates it stacks in another order."""
+    T, B, I = x.shape
+    H = start["h"].shape[1]
     own = {"LSTM": "ifgo", "GRU": "rzn"}[op]
 
     def stacked(key):
@@ -98,7 +91,7 @@ def test_equals_onnxruntime(rng, name, op, order, options, sizes):
     biases = np.concatenate([stacked("bW"), stacked("bR")])
     arrays = {"W": stacked("W")[None], "R": stacked("R")[None], "B": biases[None], "h0": start["h"][None]}
     inputs = ["X", "W", "R", "B", "", "h0"]
-    if name == "peephole":
+    if "p_i" in w:
         arrays |= {"c0": start["c"][None], "P": np.concatenate([w["p_i"], w["p_o"], w["p_f"]])[None]}
         inputs += ["c0", "P"]
     node = helper.make_node(op, inputs, ["Y"], hidden_size=H, **options)
@@ -112,7 +105,106 @@ def test_equals_onnxruntime(rng, name, op, order, options, sizes):
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 14)], ir_version=8)
     (y,) = onnxruntime.InferenceSession(model.SerializeToString()).run(None, {"X": x.astype(np.float32)})
-    np.testing.assert_allclose(getattr(textbook, name)(x, start, w)["h"], y[:, 0], rtol=0, atol=budgets.TEXTBOOK_ONNX)
+    return y[:, 0]
+
+
+@pytest.mark.parametrize("sizes", SIZES)
+@pytest.mark.parametrize(
+    ("name", "op", "order", "options"),
+    [
+        ("peephole", "LSTM", "iofg", {}),
+        ("gru_before", "GRU", "zrn", {"linear_before_reset": 0}),
+        ("gru", "GRU", "zrn", {"linear_before_reset": 1}),
+    ],
+)
+def test_equals_onnxruntime(rng, name, op, order, options, sizes):
+    x, start, w = draw(rng, name, *sizes)
+    y = onnxruntime_layer(op, order, x, start, w, **options)
+    np.testing.assert_allclose(getattr(textbook, name)(x, start, w)["h"], y, rtol=0, atol=budgets.TEXTBOOK_ONNX)
+
+
+@pytest.mark.parametrize("sizes", SIZES)
+@pytest.mark.parametrize("change", ["", "NIG", "NFG", "NOG", "NIAF", "NOAF", "CIFG"])
+def test_variants_are_onnxruntimes(rng, change, sizes):
+    """A gate that is 1 there: no weights and a bias of 200; no activation: an affine one; coupled gates: an attribute."""
+    x, start, w = draw(rng, "odyssey", *sizes)
+    if change in ("NIAF", "NOAF"):
+        w = {k: v * 0.3 for k, v in w.items()}  # what no tanh bounds stays near 1, where the budget is meant
+    gone = {"NIG": "i", "NFG": "f", "NOG": "o"}.get(change, "")
+    theirs = dict(w)
+    for key in ("W", "R", "bW", "bR"):
+        gates = dict(zip("ifgo", np.split(w[key], 4), strict=True))
+        away = gone or ("f" if change == "CIFG" else "")
+        w[key] = np.concatenate([v for k, v in gates.items() if k != away])
+        ones = np.full(sizes[3], 100.0) if key[0] == "b" else np.zeros_like(gates["i"])
+        theirs[key] = np.concatenate([ones if k == gone else v for k, v in gates.items()])
+    if gone:
+        theirs[f"p_{gone}"] = np.zeros(sizes[3])
+    options = {"input_forget": 1} if change == "CIFG" else {}
+    if change in ("NIAF", "NOAF"):
+        kinds = ["Sigmoid", *(["Affine", "Tanh"] if change == "NIAF" else ["Tanh", "Affine"])]
+        options = {"activations": kinds, "activation_alpha": [1.0], "activation_beta": [0.0]}
+    y = onnxruntime_layer("LSTM", "iofg", x, start, theirs, **options)
+    over = textbook.odyssey(x, start, w, change)
+    scale = max(1.0, abs(over["c"]).max())
+    np.testing.assert_allclose(over["h"] / scale, y / scale, rtol=0, atol=budgets.TEXTBOOK_ONNX)
+
+
+def test_what_the_paper_calls_np_is_the_plain_lstm(rng):
+    """And 1997's is NFG without peepholes."""
+    x, start, w = draw(rng, "odyssey", 6, 3, 4, 5)
+    w |= {f"p_{k}": np.zeros(5) for k in "ifo"}
+    same(textbook.odyssey(x, start, w), textbook.lstm(x, start, w))
+    w |= {k: np.concatenate([v for n, v in enumerate(np.split(w[k], 4)) if n != 1]) for k in ("W", "R", "bW", "bR")}
+    same(textbook.odyssey(x, start, w, "NFG"), textbook.lstm_1997(x, start, w))
+
+
+def test_one_unit_of_fastgrnn_by_hand():
+    """Two steps by scalar arithmetic, worked out with the paper's equations; sigmoid(0) = 1/2 and sigmoid(log 3) = 3/4."""
+    w = {"W": np.array([[0.5]]), "R": np.array([[-1.5]]), "b_z": np.array([0.1]), "b_h": np.array([0.2])}
+    w |= {"zeta": np.array([np.log(3.0)]), "nu": np.array([0.0])}
+    h = 0.3
+    for x in (1.0, -2.0):
+        a = 0.5 * x - 1.5 * h
+        z = 1 / (1 + np.exp(-(a + 0.1)))
+        h = (0.75 * (1 - z) + 0.5) * np.tanh(a + 0.2) + z * h
+    over = textbook.fastgrnn(np.array([[[1.0]], [[-2.0]]]), {"h": np.array([[0.3]])}, w)
+    np.testing.assert_allclose(over["h"][-1, 0, 0], h, rtol=0, atol=budgets.TEXTBOOK_TORCH)
+
+
+@pytest.mark.parametrize("name", ["mingru", "minlstm"])
+def test_minimal_cells_are_the_papers_parallel_form(rng, name):
+    """Their h_t = a_t h_(t-1) + b_t over all steps at once: products of a, and sums of b over these (appendix A)."""
+    x, start = rng.normal(size=(7, 3, 4)), {"h": rng.normal(size=(3, 5))}
+    G = 2 if name == "mingru" else 3
+    w = {"W": rng.normal(size=(G * 5, 4)), "bW": rng.normal(size=G * 5)}
+    sums = np.split(x @ w["W"].T + w["bW"], G, axis=-1)
+    gates = [textbook.sigmoid(v) for v in sums[:-1]]
+    b_share = gates[0] if name == "mingru" else gates[0] / (gates[0] + gates[1])
+    a, b = np.cumprod(1 - b_share, axis=0), b_share * sums[-1]
+    want = a * (start["h"] + np.cumsum(b / a, axis=0))
+    same(getattr(textbook, name)(x, start, w), {"h": want}, budgets.TEXTBOOK_PARALLEL)
+
+
+def test_slstm_is_the_papers_recurrence_without_a_stabiliser(rng):
+    """Equations 8 to 14 as they stand: c and n with gates exp(i) and sigmoid(f), of no scale; two heads of their own units."""
+    T, B, I, H = 9, 3, 4, 6
+    x, shapes = rng.normal(size=(T, B, I)), {"W": (4 * H, I), "R": (4 * H, H // 2), "bW": 4 * H}
+    w = {k: rng.normal(size=shape) for k, shape in shapes.items()}
+    start = {k: np.zeros((B, H)) for k in "hcnm"}
+    h, c, n, hs = np.zeros((B, H)), 0, 0, []
+    R = np.zeros((4, H, H))
+    for k in (slice(0, 3), slice(3, 6)):
+        R[:, k, k] = w["R"].reshape(4, H, 3)[:, k]
+    for x_t in x:
+        i, f, z, o = (x_t @ W.T + u + h @ r.T for W, u, r in zip(np.split(w["W"], 4), np.split(w["bW"], 4), R, strict=True))
+        c = textbook.sigmoid(f) * c + np.exp(i) * np.tanh(z)
+        n = textbook.sigmoid(f) * n + np.exp(i)
+        h = textbook.sigmoid(o) * c / n
+        hs.append(h)
+    over = textbook.slstm(x, start, w)
+    np.testing.assert_allclose(over["h"], hs, rtol=0, atol=budgets.TEXTBOOK_PARALLEL)
+    np.testing.assert_allclose(over["n"][-1] * np.exp(over["m"][-1]), n, rtol=budgets.TEXTBOOK_PARALLEL)
 
 
 def test_a_cell_without_its_extra_is_the_plain_one(rng):

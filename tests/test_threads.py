@@ -89,7 +89,7 @@ def at_once(n, job):
 MODELS = {
     "stack": lambda: nn.LSTM(16, 60, 2),
     "both ways": lambda: nn.GRU(16, 60, bidirectional=True, recompute=True),
-    "page": lambda: nn.Recurrent(pages.mgu, 16, 60, checkpoint_every=7),
+    "page": lambda: nn.Recurrent(pages.three, 16, 60, checkpoint_every=7),
 }
 
 

@@ -10,7 +10,6 @@ import pytest
 import torch
 
 import budgets
-import pages
 import textbook
 from gatecell import nn, optim
 from gatecell.tensor.tensor import Tensor
@@ -190,16 +189,31 @@ def test_gru_with_the_reset_gate_before_the_product(layers, bidirectional, rng):
 
 
 @pytest.mark.filterwarnings("ignore:LSTM with projections")  # torch tells of its slow path
-def test_a_projected_output(rng):
-    options = {"num_layers": 2, "bidirectional": True, "proj_size": 3}
-    theirs = torch.nn.LSTM(5, 7, **options)
-    ours = nn.Recurrent(pages.projected, 5, 7, **options)
-    ours.load_state_dict(theirs.state_dict())
-    x = rng.standard_normal((6, 2, 5)).astype(np.float32)
-    states = [rng.standard_normal((4, 2, n)).astype(np.float32) for n in (3, 7)]
-    for a, b in zip(flat(ours(x, states)), flat(theirs(torch.tensor(x), tuple(map(torch.tensor, states)))), strict=True):
-        assert tuple(a.shape) == tuple(b.shape)
-        assert distances([numpy(a)], [numpy(b)])[0] <= budgets.TORCH_FORWARD
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("batch_first", [False, True])
+@pytest.mark.parametrize(
+    ("layers", "both", "size"), [(1, False, (5, 7, 3)), (2, True, (13, 50, 17)), (3, False, (1, 33, 32)), (1, True, (9, 2, 1))]
+)
+def test_projected_layers(layers, both, size, batch_first, bias, rng):
+    """Outputs, states, every gradient in float64; outputs in float32."""
+    I, H, M = size
+    options = {"num_layers": layers, "bidirectional": both, "proj_size": M, "batch_first": batch_first, "bias": bias}
+    exact = torch.nn.LSTM(I, H, **options).double()
+    ours, single = nn.LSTM(I, H, **options, dtype=np.float64), nn.LSTM(I, H, **options)
+    for module in (ours, single):
+        module.load_state_dict({k: v.numpy() for k, v in exact.state_dict().items()})
+    assert [tuple(p.shape) for p in ours.parameters()] == [tuple(p.shape) for p in exact.parameters()]
+    rows = layers * (1 + both)
+    x = rng.standard_normal((B, T, I) if batch_first else (T, B, I))
+    states = [rng.standard_normal((rows, B, n)) for n in (M, H)]
+    seeds = [rng.standard_normal((*x.shape[:2], M * (1 + both))), *(rng.standard_normal(s.shape) for s in states)]
+    want, gradients = run(exact, torchs_of(torch.float64), x, states, seeds)
+    got, mine = run(ours, ours_of(np.float64), x, states, seeds)
+    assert distances(got, want)[0] <= budgets.TORCH_DOUBLE and set(mine) == set(gradients)
+    for k in gradients:
+        assert distances([mine[k]], [gradients[k]])[0] <= budgets.TORCH_DOUBLE, k
+    got, _ = run(single, ours_of(np.float32), x, states, seeds)
+    assert distances(got, want)[0] <= budgets.TORCH_FORWARD
 
 
 def test_dropout_acts_between_layers_while_training(rng):

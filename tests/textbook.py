@@ -2,7 +2,7 @@
 
 Not a part of gatecell and not derived from it: nothing here imports the package, so that an error in a page, in the
 tracer or in a kernel cannot repeat itself here.  Slow on purpose; read it beside the papers.
-At the end the integer layers, written from docs/arithmetic.md in the same way.
+The integer layers, written from docs/arithmetic.md in the same way, are in textbook_integers.py.
 
 Letters: T time, B batch, I input, H hidden units.  Every loop has the same form:
 
@@ -26,6 +26,12 @@ EPS = 1e-5  # layer normalisation's, torch's default; Ba et al. leave it open
 def sigmoid(a):
     """1 / (1 + e^-a), by tanh so that no argument overflows; complex in, complex out."""
     return 0.5 + 0.5 * np.tanh(0.5 * a)
+
+
+def log_sigmoid(a):
+    """log of it, where it is 0 in floating point, too."""
+    positive = np.real(a) > 0
+    return np.where(positive, 0, a) - np.log(1 + np.exp(np.where(positive, -a, a)))
 
 
 def relu(a):
@@ -69,6 +75,19 @@ def lstm(x, start, w):
         o = sigmoid(x_t @ Wo.T + uo + h @ Ro.T + vo)
         c = f * c + i * g
         h = o * np.tanh(c)
+        hs.append(h)
+        cs.append(c)
+    return {"h": np.stack(hs), "c": np.stack(cs)}
+
+
+def lstm_1997(x, start, w):
+    """Hochreiter & Schmidhuber 1997, section 4, with tanh for both squashing functions: the cell only adds up.  Gates i g o."""
+    (Wi, Wg, Wo), (ui, ug, uo) = part(w, "W", 3), part(w, "bW", 3)
+    (Ri, Rg, Ro), (vi, vg, vo) = part(w, "R", 3), part(w, "bR", 3)
+    h, c, hs, cs = start["h"], start["c"], [], []
+    for x_t in x:
+        c = c + sigmoid(x_t @ Wi.T + ui + h @ Ri.T + vi) * np.tanh(x_t @ Wg.T + ug + h @ Rg.T + vg)
+        h = sigmoid(x_t @ Wo.T + uo + h @ Ro.T + vo) * np.tanh(c)
         hs.append(h)
         cs.append(c)
     return {"h": np.stack(hs), "c": np.stack(cs)}
@@ -197,124 +216,91 @@ def mgu(x, start, w):
     return {"h": np.stack(hs)}
 
 
-# --- integers by hand, from docs/arithmetic.md alone ------------------------------------------------------------------------
-#
-# Everything is int64 here, so that nothing can overflow unseen; `fits` holds what the document promises to stay in int32.
-# A model's layer is a dict with the integer matrices W, R and, for each accumulator A, A.m and A.b (H,), A.SH, A.kW, A.kR;
-# for the GRU also W_n.P and R_n.P, for the LSTM CF.  Names as in section 10 of the document.
+def odyssey(x, start, w, change=""):
+    """Greff et al. 2017: the vanilla LSTM of section II, z i f o y as there, with one change of section III.
 
-TABLE = np.array([min(32767, int(np.floor(32768 * (t + t * (1 - t * t) / 32768) + 0.5))) for t in np.tanh(np.arange(514) / 64)])
-
-
-def fits(a):
-    assert np.all((-(2**31) <= a) & (a < 2**31)), "beyond int32"
-    return a
-
-
-def sat16(a):
-    return np.clip(a, -32768, 32767)
-
-
-def rounded(a, n):
-    """Section 1's round: divide by 2^n, half goes up."""
-    return (fits(a + 2 ** (n - 1)) >> n) if n else a
-
-
-def narrowed(a, shift):
-    """Drop `shift` bits of fraction (add them where it is negative) and saturate to int16."""
-    return sat16(rounded(a, shift) if shift >= 0 else a << -shift)
-
-
-def view(h):
-    """Section 4: the int8 view of an int16 vector."""
-    return (h * 127 + 16384) >> 15
-
-
-def integer_input(x, scale, offset, Q):
-    """Section 3: float32 -> int8 (Q = 127) or int16 (Q = 32767); halves away from zero, a NaN becomes -Q."""
-    t = (x.astype(np.float32) - offset.astype(np.float32)) / scale.astype(np.float32)
-    t = np.where(t > -Q, t, np.float32(-Q))
-    t = np.where(t < Q, t, np.float32(Q))
-    return np.where(t >= 0, np.trunc(t + np.float32(0.5)), np.trunc(t - np.float32(0.5))).astype(np.int64)
-
-
-def lookup(n, k, s):
-    """Section 6's L: linear interpolation in the table."""
-    low, high, between = TABLE[n >> k], TABLE[(n >> k) + 1], n % 2**k
-    return (low * 2**k + (high - low) * between + 2 ** (s - 1)) >> s
-
-
-def integer_tanh(a):
-    """Q3.12 -> Q0.15."""
-    return np.where(a >= 0, 1, -1) * lookup(abs(a), 6, 6)
-
-
-def integer_sigmoid(a):
-    """Q3.12 -> Q0.15."""
-    return 16384 + np.where(a >= 0, 1, -1) * lookup(abs(a), 7, 8)
-
-
-def accumulator(w, name, x=None, Wk=None, h=None, Rk=None):
-    """Section 5: the products of one accumulator, its bias, and its requantisation."""
-    acc = w[f"{name}.b"].astype(np.int64)
-    if x is not None:
-        acc = acc + (fits(x @ Wk.T.astype(np.int64)) << w[f"{name}.kW"])
-    if h is not None:
-        acc = acc + (fits(h @ Rk.T.astype(np.int64)) << w[f"{name}.kR"])
-    return sat16((fits(acc) * w[f"{name}.m"] + 2 ** (15 + w[f"{name}.SH"])) >> (16 + w[f"{name}.SH"]))
-
-
-def integer_linear(x, w):
-    """A linear layer: x (..., I) int16 -> (..., O) int16."""
-    return accumulator(w, "y", x.astype(np.int64), w["W"])
-
-
-def integer_lstm(x, w, a8, h, c, first=True):
-    """Section 8's LSTM.  x (T, B, I) the model's input, or an earlier layer's int16 (first=False); h, c (B, H) -> the same over time."""
-    (Wi, Wf, Wg, Wo), (Ri, Rf, Rg, Ro), CF = part(w, "W", 4), part(w, "R", 4), w["CF"]
-    h, c, hs, cs = h.astype(np.int64), c.astype(np.int64), [], []
-    for x_t in x.astype(np.int64):
-        xv = view(x_t) if a8 and not first else x_t
-        hv = view(h) if a8 else h
-        i = integer_sigmoid(accumulator(w, "i", xv, Wi, hv, Ri))
-        f = integer_sigmoid(accumulator(w, "f", xv, Wf, hv, Rf))
-        g = integer_tanh(accumulator(w, "g", xv, Wg, hv, Rg))
-        o = integer_sigmoid(accumulator(w, "o", xv, Wo, hv, Ro))
-        c = sat16(rounded(fits(f * c + ((i * g) >> (15 - CF))), 15))
-        h = rounded(o * integer_tanh(narrowed(c, CF - 12)), 15)
-        hs.append(h)
+    Gates i f g o (g: the paper's z), without those that the change takes away; p_i, p_f, p_o.  FGR is full_gate_recurrence.
+    """
+    have = {"NIG": "fgo", "NFG": "igo", "NOG": "ifg", "CIFG": "igo"}.get(change, "ifgo")
+    W, R, u, v = (dict(zip(have, part(w, key, len(have)), strict=True)) for key in ("W", "R", "bW", "bR"))
+    squash_in = (lambda a: a) if change == "NIAF" else np.tanh
+    squash_out = (lambda a: a) if change == "NOAF" else np.tanh
+    y, c, ys, cs = start["h"], start["c"], [], []
+    for x_t in x:
+        bar = {k: x_t @ W[k].T + u[k] + y @ R[k].T + v[k] for k in have}
+        z = squash_in(bar["g"])
+        i = 1 if change == "NIG" else sigmoid(bar["i"] + w["p_i"] * c)
+        f = 1 if change == "NFG" else 1 - i if change == "CIFG" else sigmoid(bar["f"] + w["p_f"] * c)
+        c = z * i + c * f
+        o = 1 if change == "NOG" else sigmoid(bar["o"] + w["p_o"] * c)
+        y = squash_out(c) * o
+        ys.append(y)
         cs.append(c)
-    return {"h": np.stack(hs), "c": np.stack(cs)}
+    return {"h": np.stack(ys), "c": np.stack(cs)}
 
 
-def sum_fraction(Fa, a, Fb, b):
-    """Section 7's rule for a sum: the largest fraction at which both operands (intervals a, b) and the result fit int32."""
-    shifted = lambda v, by: v << by if by >= 0 else v >> -by
-    for F in range(max(Fa, Fb), -64, -1):
-        low, high = ([shifted(p[k], F - Fp) for p, Fp in ((a, Fa), (b, Fb))] for k in (0, 1))
-        if min(*low, sum(low)) >= -(2**31) and max(*high, sum(high)) < 2**31:
-            return F
-    raise ValueError("no fraction fits")
+def fastgrnn(x, start, w):
+    """Kusupati et al. 2018, section 3.2: one product for gate and candidate; zeta and nu are sigmoids of two trained numbers.
 
-
-def integer_gru(x, w, a8, h, reset_after=True, first=True):
-    """Section 8's GRU, reset after or before the product.  x (T, B, I), h (B, H) -> h over time."""
-    (Wr, Wz, Wn), (Rr, Rz, Rn) = part(w, "W", 3), part(w, "R", 3)
-    h, hs = h.astype(np.int64), []
-    for x_t in x.astype(np.int64):
-        xv = view(x_t) if a8 and not first else x_t
-        hv = view(h) if a8 else h
-        r = integer_sigmoid(accumulator(w, "r", xv, Wr, hv, Rr))
-        z = integer_sigmoid(accumulator(w, "z", xv, Wz, hv, Rz))
-        if reset_after:
-            of_x, of_h = accumulator(w, "W_n", x=xv, Wk=Wn), accumulator(w, "R_n", h=hv, Rk=Rn)
-            Fx, Fh = w["W_n.P"], 15 + w["R_n.P"]
-            F = sum_fraction(Fx, (-32768, 32767), Fh, (32757 * -32768, 32757 * 32767))
-            aligned = [fits(v << (F - Fv) if F >= Fv else v >> (Fv - F)) for v, Fv in ((of_x, Fx), (r * of_h, Fh))]
-            n = integer_tanh(narrowed(fits(aligned[0] + aligned[1]), F - 12))
-        else:
-            u = rounded(r * h, 15)
-            n = integer_tanh(accumulator(w, "n", xv, Wn, view(u) if a8 else u, Rn))
-        h = n + rounded(z * (h - n), 15)
+    W (H, I), R (H, H), b_z and b_h (H,), zeta and nu (1,).
+    """
+    h, hs = start["h"], []
+    for x_t in x:
+        a = x_t @ w["W"].T + h @ w["R"].T
+        z, new = sigmoid(a + w["b_z"]), np.tanh(a + w["b_h"])
+        h = (sigmoid(w["zeta"]) * (1 - z) + sigmoid(w["nu"])) * new + z * h
         hs.append(h)
     return {"h": np.stack(hs)}
+
+
+def mingru(x, start, w):
+    """Feng et al. 2024, section 3.1: gate and candidate see x alone.  Gates z n."""
+    (Wz, Wn), (uz, un) = part(w, "W", 2), part(w, "bW", 2)
+    h, hs = start["h"], []
+    for x_t in x:
+        z = sigmoid(x_t @ Wz.T + uz)
+        h = (1 - z) * h + z * (x_t @ Wn.T + un)
+        hs.append(h)
+    return {"h": np.stack(hs)}
+
+
+def minlstm(x, start, w):
+    """Feng et al. 2024, section 3.2: two gates that add up to 1.  Gates i f n."""
+    (Wi, Wf, Wn), (ui, uf, un) = part(w, "W", 3), part(w, "bW", 3)
+    h, hs = start["h"], []
+    for x_t in x:
+        diff = log_sigmoid(x_t @ Wi.T + ui) - log_sigmoid(x_t @ Wf.T + uf)  # appendix B: i / (f + i) without a division of 0 by 0
+        h = sigmoid(-diff) * h + sigmoid(diff) * (x_t @ Wn.T + un)
+        hs.append(h)
+    return {"h": np.stack(hs)}
+
+
+def slstm(x, start, w):
+    """Beck et al. 2024, equations 8 to 17, with a sigmoid forget gate: the state is scaled by e^-m, which cancels in c / n.
+
+    Gates i f z o; R (4H, H/K): each head's units see the K-th part of h that is their own.  m is a number and no function: no
+    derivative goes through it.
+    """
+    (Wi, Wf, Wz, Wo), (ui, uf, uz, uo) = part(w, "W", 4), part(w, "bW", 4)
+    (Ri, Rf, Rz, Ro), (vi, vf, vz, vo) = part(w, "R", 4), part(w, "bR", 4)
+    size = w["R"].shape[1]
+
+    def heads(h, R):
+        return np.concatenate([h[:, k : k + size] @ R[k : k + size].T for k in range(0, h.shape[1], size)], axis=1)
+
+    over = {k: [] for k in ("h", "c", "n", "m")}
+    h, c, n, m = (start[k] for k in over)
+    for x_t in x:
+        i_bar = x_t @ Wi.T + ui + heads(h, Ri) + vi
+        f_bar = x_t @ Wf.T + uf + heads(h, Rf) + vf
+        z = np.tanh(x_t @ Wz.T + uz + heads(h, Rz) + vz)
+        o = sigmoid(x_t @ Wo.T + uo + heads(h, Ro) + vo)
+        log_f = log_sigmoid(f_bar) + m
+        m = np.maximum(np.real(log_f), np.real(i_bar))
+        i, f = np.exp(i_bar - m), np.exp(log_f - m)
+        c = f * c + i * z
+        n = f * n + i
+        h = o * c / n
+        for k, v in (("h", h), ("c", c), ("n", n), ("m", m)):
+            over[k].append(v)
+    return {k: np.stack(v) for k, v in over.items()}

@@ -1,8 +1,10 @@
 // Chooses the kernels: the best that this CPU has, or the ones that GATECELL_CPU names.
 #include "dispatch.hpp"
 
+#include <algorithm>
 #include <cstdlib>
 #include <cstring>
+#include <initializer_list>
 #include <string>
 
 #include "message.hpp"
@@ -29,6 +31,16 @@ const uint64_t STEP_KEYS[] = {
 #define STEP(key, function) key,
 #include "step_keys.inl"
 #undef STEP
+};
+
+struct Shape {  // so many sums, and which of them each group's sources enter, a bit for each
+  int32_t sums;
+  std::initializer_list<unsigned> groups;
+};
+const Shape SHAPES[] = {
+#define SHAPE(sums, ...) {sums, {__VA_ARGS__}},
+#include "shapes.inl"
+#undef SHAPE
 };
 
 const uint64_t INTEGER_KEYS[] = {
@@ -116,6 +128,13 @@ int32_t operation(const char *name) {
 }
 
 int32_t find_step(uint64_t key) { return find(STEP_KEYS, key); }
+int32_t find_shape(const Loop &loop, const std::vector<Group> &groups) {
+  const auto same = [](const Group &g, unsigned mask) { return g.mask == mask; };
+  for (const Shape &s : SHAPES)
+    if (s.sums == loop.accumulators && std::equal(groups.begin(), groups.end(), s.groups.begin(), s.groups.end(), same))
+      return static_cast<int32_t>(&s - SHAPES);
+  return -1;
+}
 int32_t find_integer_step(uint64_t key) { return find(INTEGER_KEYS, key); }
 
 }  // namespace gatecell

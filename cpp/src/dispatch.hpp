@@ -109,10 +109,11 @@ int64_t scratch_bytes(const gatecell_layer &layer, int64_t steps, int64_t rows);
 int64_t outer_bytes(const Outer &job, gatecell_type type);
 void *thread_scratch(int64_t bytes);  // this thread's, 64-byte aligned; null: no memory
 
-const Kernels *kernels();             // null: GATECELL_CPU cannot be obeyed, and fail() has been told
-int32_t operations();                 // how many operations instructions may name
-int32_t operation(const char *name);  // -1: none of that name
-int32_t find_step(uint64_t key);      // -1: no compiled step
+const Kernels *kernels();                                                // null: GATECELL_CPU cannot be obeyed, and fail() has been told
+int32_t operations();                                                    // how many operations instructions may name
+int32_t operation(const char *name);                                     // -1: none of that name
+int32_t find_step(uint64_t key);                                         // -1: no compiled step
+int32_t find_shape(const Loop &loop, const std::vector<Group> &groups);  // -1: no compiled sums
 int32_t find_integer_step(uint64_t key);
 
 extern const Kernels baseline_kernels, avx2_kernels, avx512_kernels, neon_kernels;

@@ -49,6 +49,11 @@ template <class F> INLINE void for_rows(const IntTile &t, F f) {
   if (m < t.rows) f(OneRow{m});
 }
 
+// One after the other: a third of the text.
+template <class F> INLINE void for_single_rows(const IntTile &t, F f) {
+  for (int64_t m = 0; m < t.rows; m++) f(OneRow{m});
+}
+
 #include "integer_steps.inl"
 
 // The plain form of a step, for pages without a compiled one: an instruction at a time, everything in 32 bits.

@@ -86,6 +86,123 @@ void gru_before_integer_1(const IntTile &t) {
   });
 }
 
+// MGU: one gate (Zhou, Wu, Zhang & Zhou 2016)
+void mgu_integer_0(const IntTile &t) {
+  const Units f__new = Units(t, 0);
+  const IntTable &table = *t.table;
+  const Sums f_sums = Sums(t, 0);
+  const Units R_n_of_new = Units(t, 2);
+  const Units h_units = Units(t, 1);
+  for_single_rows(t, [&](auto m) __attribute__((always_inline)) {
+    const auto f = sigmoid(table, f_sums[m]);
+    f__new.write(m, f);
+    R_n_of_new.write(m, product15(f, h_units[m]));
+  });
+}
+
+// MGU: one gate (Zhou, Wu, Zhang & Zhou 2016)
+void mgu_integer_1(const IntTile &t) {
+  const Units h_new = Units(t, 2);
+  const Units f__units = Units(t, 0);
+  const Units h_units = Units(t, 1);
+  const IntTable &table = *t.table;
+  const Sums n_sums = Sums(t, 0);
+  const int32_t n4 = t.n[8];
+  for_single_rows(t, [&](auto m) __attribute__((always_inline)) {
+    const auto n = tanh(table, n_sums[m]);
+    h_new.write(m, narrow(lerp(f__units[m], h_units[m], n, n4)));
+  });
+}
+
+// FastGRNN: one product for gate and candidate (Kusupati et al. 2018)
+void fastgrnn_integer_0(const IntTile &t) {
+  const Units h_new = Units(t, 3);
+  const IntTable &table = *t.table;
+  const int32_t n0 = t.n[0];
+  const int32_t n1 = t.n[2];
+  const int32_t n10 = t.n[20];
+  const Sums a_sums = Sums(t, 0);
+  const int32_t n5 = t.n[10];
+  const Units p_z_units = Units(t, 0);
+  const int32_t n7 = t.n[14];
+  const int32_t n13 = t.n[26];
+  const int32_t n14 = t.n[28];
+  const int32_t n16 = t.n[32];
+  const int32_t n18 = t.n[36];
+  const Units p_n_units = Units(t, 1);
+  const int32_t n21 = t.n[42];
+  const int32_t n27 = t.n[54];
+  const Units h_units = Units(t, 2);
+  const int32_t n29 = t.n[58];
+  for_single_rows(t, [&](auto m) __attribute__((always_inline)) {
+    const auto v2 = sigmoid(table, round(m.all(splat_h(static_cast<int16_t>(n0))), n1));
+    const auto a = shl(widened(a_sums[m]), n5);
+    const auto z = sigmoid(table, narrow(round(add(a, widened(p_z_units[m])), n7)));
+    const auto v15 = sigmoid(table, round(m.all(splat_h(static_cast<int16_t>(n13))), n14));
+    const auto n = tanh(table, narrow(round(add(a, widened(p_n_units[m])), n21)));
+    h_new.write(m, narrow(round(add(shr(mul(narrow(round(add(mul(v2, narrow(sub(m.all(splat_wide(n10)), widened(z)))), shl(widened(v15), n16)), n18)), n), n27), mul(z, h_units[m])), n29)));
+  });
+}
+
+// FastGRNN: one product for gate and candidate (Kusupati et al. 2018)
+void fastgrnn_integer_1(const IntTile &t) {
+  const Units h_new = Units(t, 3);
+  const IntTable &table = *t.table;
+  const int32_t n0 = t.n[0];
+  const int32_t n1 = t.n[2];
+  const int32_t n10 = t.n[20];
+  const Sums a_sums = Sums(t, 0);
+  const int32_t n5 = t.n[10];
+  const Units p_z_units = Units(t, 0);
+  const int32_t n7 = t.n[14];
+  const int32_t n13 = t.n[26];
+  const int32_t n14 = t.n[28];
+  const int32_t n16 = t.n[32];
+  const int32_t n18 = t.n[36];
+  const Units p_n_units = Units(t, 1);
+  const int32_t n21 = t.n[42];
+  const Units h_units = Units(t, 2);
+  const int32_t n28 = t.n[56];
+  for_single_rows(t, [&](auto m) __attribute__((always_inline)) {
+    const auto v2 = sigmoid(table, round(m.all(splat_h(static_cast<int16_t>(n0))), n1));
+    const auto a = shl(widened(a_sums[m]), n5);
+    const auto z = sigmoid(table, narrow(round(add(a, widened(p_z_units[m])), n7)));
+    const auto v15 = sigmoid(table, round(m.all(splat_h(static_cast<int16_t>(n13))), n14));
+    const auto n = tanh(table, narrow(round(add(a, widened(p_n_units[m])), n21)));
+    h_new.write(m, narrow(round(add(mul(narrow(round(add(mul(v2, narrow(sub(m.all(splat_wide(n10)), widened(z)))), shl(widened(v15), n16)), n18)), n), mul(z, h_units[m])), n28)));
+  });
+}
+
+// FastGRNN: one product for gate and candidate (Kusupati et al. 2018)
+void fastgrnn_integer_2(const IntTile &t) {
+  const Units h_new = Units(t, 3);
+  const IntTable &table = *t.table;
+  const int32_t n0 = t.n[0];
+  const int32_t n1 = t.n[2];
+  const int32_t n10 = t.n[20];
+  const Sums a_sums = Sums(t, 0);
+  const int32_t n5 = t.n[10];
+  const Units p_z_units = Units(t, 0);
+  const int32_t n7 = t.n[14];
+  const int32_t n13 = t.n[26];
+  const int32_t n14 = t.n[28];
+  const int32_t n16 = t.n[32];
+  const int32_t n18 = t.n[36];
+  const Units p_n_units = Units(t, 1);
+  const int32_t n21 = t.n[42];
+  const Units h_units = Units(t, 2);
+  const int32_t n27 = t.n[54];
+  const int32_t n29 = t.n[58];
+  for_single_rows(t, [&](auto m) __attribute__((always_inline)) {
+    const auto v2 = sigmoid(table, round(m.all(splat_h(static_cast<int16_t>(n0))), n1));
+    const auto a = shl(widened(a_sums[m]), n5);
+    const auto z = sigmoid(table, narrow(round(add(a, widened(p_z_units[m])), n7)));
+    const auto v15 = sigmoid(table, round(m.all(splat_h(static_cast<int16_t>(n13))), n14));
+    const auto n = tanh(table, narrow(round(add(a, widened(p_n_units[m])), n21)));
+    h_new.write(m, narrow(round(add(mul(narrow(round(add(mul(v2, narrow(sub(m.all(splat_wide(n10)), widened(z)))), shl(widened(v15), n16)), n18)), n), shr(mul(z, h_units[m]), n27)), n29)));
+  });
+}
+
 // LSTM (Gers, Schmidhuber & Cummins 2000)
 void lstm_integer_0(const IntTile &t) {
   const Units h_new = Units(t, 1);
@@ -184,6 +301,1601 @@ void lstm_integer_3(const IntTile &t) {
   });
 }
 
+// LSTM of 1997 (no forget gate) (Hochreiter & Schmidhuber 1997)
+void lstm_1997_integer_0(const IntTile &t) {
+  const Units h_new = Units(t, 1);
+  const IntTable &table = *t.table;
+  const Sums o_sums = Sums(t, 2);
+  const Units c_units = Units(t, 0);
+  const int32_t n8 = t.n[16];
+  const Sums i_sums = Sums(t, 0);
+  const Sums g_sums = Sums(t, 1);
+  const int32_t n9 = t.n[18];
+  const int32_t n11 = t.n[22];
+  const int32_t n13 = t.n[26];
+  const Units c_new = Units(t, 2);
+  for_single_rows(t, [&](auto m) __attribute__((always_inline)) {
+    const auto o = sigmoid(table, o_sums[m]);
+    const auto i = sigmoid(table, i_sums[m]);
+    const auto g = tanh(table, g_sums[m]);
+    const auto c = narrow(round(add(shl(widened(c_units[m]), n8), shr(mul(i, g), n9)), n11));
+    const auto v15 = tanh(table, narrow(shl(widened(c), n13)));
+    h_new.write(m, product15(o, v15));
+    c_new.write(m, c);
+  });
+}
+
+// LSTM of 1997 (no forget gate) (Hochreiter & Schmidhuber 1997)
+void lstm_1997_integer_1(const IntTile &t) {
+  const Units h_new = Units(t, 1);
+  const IntTable &table = *t.table;
+  const Sums o_sums = Sums(t, 2);
+  const Units c_units = Units(t, 0);
+  const int32_t n8 = t.n[16];
+  const Sums i_sums = Sums(t, 0);
+  const Sums g_sums = Sums(t, 1);
+  const int32_t n9 = t.n[18];
+  const int32_t n11 = t.n[22];
+  const Units c_new = Units(t, 2);
+  for_single_rows(t, [&](auto m) __attribute__((always_inline)) {
+    const auto o = sigmoid(table, o_sums[m]);
+    const auto i = sigmoid(table, i_sums[m]);
+    const auto g = tanh(table, g_sums[m]);
+    const auto c = narrow(round(add(shl(widened(c_units[m]), n8), shr(mul(i, g), n9)), n11));
+    const auto c_ = tanh(table, c);
+    h_new.write(m, product15(o, c_));
+    c_new.write(m, c);
+  });
+}
+
+// LSTM of 1997 (no forget gate) (Hochreiter & Schmidhuber 1997)
+void lstm_1997_integer_2(const IntTile &t) {
+  const Units h_new = Units(t, 1);
+  const IntTable &table = *t.table;
+  const Sums o_sums = Sums(t, 2);
+  const Units c_units = Units(t, 0);
+  const int32_t n8 = t.n[16];
+  const Sums i_sums = Sums(t, 0);
+  const Sums g_sums = Sums(t, 1);
+  const int32_t n9 = t.n[18];
+  const int32_t n11 = t.n[22];
+  const int32_t n13 = t.n[26];
+  const Units c_new = Units(t, 2);
+  for_single_rows(t, [&](auto m) __attribute__((always_inline)) {
+    const auto o = sigmoid(table, o_sums[m]);
+    const auto i = sigmoid(table, i_sums[m]);
+    const auto g = tanh(table, g_sums[m]);
+    const auto c = narrow(round(add(shl(widened(c_units[m]), n8), shr(mul(i, g), n9)), n11));
+    const auto v14 = tanh(table, round(c, n13));
+    h_new.write(m, product15(o, v14));
+    c_new.write(m, c);
+  });
+}
+
+// LSTM of 1997 (no forget gate) (Hochreiter & Schmidhuber 1997)
+void lstm_1997_integer_3(const IntTile &t) {
+  const Units h_new = Units(t, 1);
+  const IntTable &table = *t.table;
+  const Sums o_sums = Sums(t, 2);
+  const Sums i_sums = Sums(t, 0);
+  const Sums g_sums = Sums(t, 1);
+  const Units c_units = Units(t, 0);
+  const int32_t n12 = t.n[24];
+  const Units c_new = Units(t, 2);
+  for_single_rows(t, [&](auto m) __attribute__((always_inline)) {
+    const auto o = sigmoid(table, o_sums[m]);
+    const auto i = sigmoid(table, i_sums[m]);
+    const auto g = tanh(table, g_sums[m]);
+    const auto c = add_saturated(c_units[m], product15(i, g));
+    const auto v13 = tanh(table, round(c, n12));
+    h_new.write(m, product15(o, v13));
+    c_new.write(m, c);
+  });
+}
+
+// LSTM (peepholes) (Gers & Schmidhuber 2000)
+void lstm_peephole_integer_0(const IntTile &t) {
+  const Units h_new = Units(t, 4);
+  const IntTable &table = *t.table;
+  const Sums o_sums = Sums(t, 3);
+  const int32_t n28 = t.n[56];
+  const Units p_o_units = Units(t, 0);
+  const Sums f_sums = Sums(t, 1);
+  const int32_t n6 = t.n[12];
+  const Units p_f_units = Units(t, 1);
+  const Units c_units = Units(t, 2);
+  const int32_t n8 = t.n[16];
+  const Sums i_sums = Sums(t, 0);
+  const int32_t n15 = t.n[30];
+  const Units p_i_units = Units(t, 3);
+  const int32_t n17 = t.n[34];
+  const Sums g_sums = Sums(t, 2);
+  const int32_t n23 = t.n[46];
+  const int32_t n25 = t.n[50];
+  const int32_t n30 = t.n[60];
+  const int32_t n33 = t.n[66];
+  const Units c_new = Units(t, 5);
+  for_single_rows(t, [&](auto m) __attribute__((always_inline)) {
+    const auto c = c_units[m];
+    const auto v10 = sigmoid(table, narrow(round(add(shl(widened(f_sums[m]), n6), mul(p_f_units[m], c)), n8)));
+    const auto v19 = sigmoid(table, narrow(round(add(shl(widened(i_sums[m]), n15), mul(p_i_units[m], c)), n17)));
+    const auto g = tanh(table, g_sums[m]);
+    const auto c1 = narrow(round(add(mul(v10, c), shr(mul(v19, g), n23)), n25));
+    const auto v32 = sigmoid(table, narrow(round(add(shl(widened(o_sums[m]), n28), mul(p_o_units[m], c1)), n30)));
+    const auto v35 = tanh(table, narrow(shl(widened(c1), n33)));
+    h_new.write(m, product15(v32, v35));
+    c_new.write(m, c1);
+  });
+}
+
+// LSTM (peepholes) (Gers & Schmidhuber 2000)
+void lstm_peephole_integer_1(const IntTile &t) {
+  const Units h_new = Units(t, 4);
+  const IntTable &table = *t.table;
+  const Sums o_sums = Sums(t, 3);
+  const int32_t n28 = t.n[56];
+  const Units p_o_units = Units(t, 0);
+  const Sums f_sums = Sums(t, 1);
+  const int32_t n6 = t.n[12];
+  const Units p_f_units = Units(t, 1);
+  const Units c_units = Units(t, 2);
+  const int32_t n8 = t.n[16];
+  const Sums i_sums = Sums(t, 0);
+  const int32_t n15 = t.n[30];
+  const Units p_i_units = Units(t, 3);
+  const int32_t n17 = t.n[34];
+  const Sums g_sums = Sums(t, 2);
+  const int32_t n23 = t.n[46];
+  const int32_t n25 = t.n[50];
+  const int32_t n30 = t.n[60];
+  const Units c_new = Units(t, 5);
+  for_single_rows(t, [&](auto m) __attribute__((always_inline)) {
+    const auto c = c_units[m];
+    const auto v10 = sigmoid(table, narrow(round(add(shl(widened(f_sums[m]), n6), mul(p_f_units[m], c)), n8)));
+    const auto v19 = sigmoid(table, narrow(round(add(shl(widened(i_sums[m]), n15), mul(p_i_units[m], c)), n17)));
+    const auto g = tanh(table, g_sums[m]);
+    const auto c1 = narrow(round(add(mul(v10, c), shr(mul(v19, g), n23)), n25));
+    const auto v32 = sigmoid(table, narrow(round(add(shl(widened(o_sums[m]), n28), mul(p_o_units[m], c1)), n30)));
+    const auto c1_ = tanh(table, c1);
+    h_new.write(m, product15(v32, c1_));
+    c_new.write(m, c1);
+  });
+}
+
+// LSTM (peepholes) (Gers & Schmidhuber 2000)
+void lstm_peephole_integer_2(const IntTile &t) {
+  const Units h_new = Units(t, 4);
+  const IntTable &table = *t.table;
+  const Units p_o_units = Units(t, 0);
+  const Units p_f_units = Units(t, 1);
+  const Units c_units = Units(t, 2);
+  const Sums f_sums = Sums(t, 1);
+  const Units p_i_units = Units(t, 3);
+  const Sums i_sums = Sums(t, 0);
+  const Sums g_sums = Sums(t, 2);
+  const int32_t n23 = t.n[46];
+  const int32_t n25 = t.n[50];
+  const Sums o_sums = Sums(t, 3);
+  const int32_t n33 = t.n[66];
+  const Units c_new = Units(t, 5);
+  for_single_rows(t, [&](auto m) __attribute__((always_inline)) {
+    const auto c = c_units[m];
+    const auto v10 = sigmoid(table, add_saturated(f_sums[m], product15(p_f_units[m], c)));
+    const auto v19 = sigmoid(table, add_saturated(i_sums[m], product15(p_i_units[m], c)));
+    const auto g = tanh(table, g_sums[m]);
+    const auto c1 = narrow(round(add(mul(v10, c), shr(mul(v19, g), n23)), n25));
+    const auto v32 = sigmoid(table, add_saturated(o_sums[m], product15(p_o_units[m], c1)));
+    const auto v34 = tanh(table, round(c1, n33));
+    h_new.write(m, product15(v32, v34));
+    c_new.write(m, c1);
+  });
+}
+
+// LSTM (peepholes) (Gers & Schmidhuber 2000)
+void lstm_peephole_integer_3(const IntTile &t) {
+  const Units h_new = Units(t, 4);
+  const IntTable &table = *t.table;
+  const Sums o_sums = Sums(t, 3);
+  const int32_t n30 = t.n[60];
+  const Units p_o_units = Units(t, 0);
+  const Sums f_sums = Sums(t, 1);
+  const int32_t n6 = t.n[12];
+  const Units p_f_units = Units(t, 1);
+  const Units c_units = Units(t, 2);
+  const int32_t n7 = t.n[14];
+  const int32_t n9 = t.n[18];
+  const Sums i_sums = Sums(t, 0);
+  const int32_t n16 = t.n[32];
+  const Units p_i_units = Units(t, 3);
+  const int32_t n17 = t.n[34];
+  const int32_t n19 = t.n[38];
+  const Sums g_sums = Sums(t, 2);
+  const int32_t n25 = t.n[50];
+  const int32_t n27 = t.n[54];
+  const int32_t n31 = t.n[62];
+  const int32_t n33 = t.n[66];
+  const int32_t n36 = t.n[72];
+  const Units c_new = Units(t, 5);
+  for_single_rows(t, [&](auto m) __attribute__((always_inline)) {
+    const auto c = c_units[m];
+    const auto v11 = sigmoid(table, narrow(round(add(shl(widened(f_sums[m]), n6), shr(mul(p_f_units[m], c), n7)), n9)));
+    const auto v21 = sigmoid(table, narrow(round(add(shl(widened(i_sums[m]), n16), shr(mul(p_i_units[m], c), n17)), n19)));
+    const auto g = tanh(table, g_sums[m]);
+    const auto c1 = narrow(round(add(mul(v11, c), shr(mul(v21, g), n25)), n27));
+    const auto v35 = sigmoid(table, narrow(round(add(shl(widened(o_sums[m]), n30), shr(mul(p_o_units[m], c1), n31)), n33)));
+    const auto v37 = tanh(table, round(c1, n36));
+    h_new.write(m, product15(v35, v37));
+    c_new.write(m, c1);
+  });
+}
+
+// LSTM (peepholes) (Gers & Schmidhuber 2000)
+void lstm_peephole_integer_4(const IntTile &t) {
+  const Units h_new = Units(t, 4);
+  const IntTable &table = *t.table;
+  const Sums o_sums = Sums(t, 3);
+  const int32_t n29 = t.n[58];
+  const Units p_o_units = Units(t, 0);
+  const Sums f_sums = Sums(t, 1);
+  const int32_t n6 = t.n[12];
+  const Units p_f_units = Units(t, 1);
+  const Units c_units = Units(t, 2);
+  const int32_t n7 = t.n[14];
+  const int32_t n9 = t.n[18];
+  const Sums i_sums = Sums(t, 0);
+  const int32_t n16 = t.n[32];
+  const Units p_i_units = Units(t, 3);
+  const int32_t n17 = t.n[34];
+  const int32_t n19 = t.n[38];
+  const Sums g_sums = Sums(t, 2);
+  const int32_t n26 = t.n[52];
+  const int32_t n30 = t.n[60];
+  const int32_t n32 = t.n[64];
+  const int32_t n35 = t.n[70];
+  const Units c_new = Units(t, 5);
+  for_single_rows(t, [&](auto m) __attribute__((always_inline)) {
+    const auto c = c_units[m];
+    const auto v11 = sigmoid(table, narrow(round(add(shl(widened(f_sums[m]), n6), shr(mul(p_f_units[m], c), n7)), n9)));
+    const auto v21 = sigmoid(table, narrow(round(add(shl(widened(i_sums[m]), n16), shr(mul(p_i_units[m], c), n17)), n19)));
+    const auto g = tanh(table, g_sums[m]);
+    const auto c1 = narrow(round(add(mul(v11, c), mul(v21, g)), n26));
+    const auto v34 = sigmoid(table, narrow(round(add(shl(widened(o_sums[m]), n29), shr(mul(p_o_units[m], c1), n30)), n32)));
+    const auto v36 = tanh(table, round(c1, n35));
+    h_new.write(m, product15(v34, v36));
+    c_new.write(m, c1);
+  });
+}
+
+// LSTM (projection) (Sak, Senior & Beaufays 2014, without peepholes)
+void lstm_projected_integer_0(const IntTile &t) {
+  const Units h_new = Units(t, 0);
+  const Sums h__sums = Sums(t, 0);
+  for_single_rows(t, [&](auto m) __attribute__((always_inline)) {
+    h_new.write(m, h__sums[m]);
+  });
+}
+
+// minGRU (Feng et al. 2024)
+void mingru_integer_0(const IntTile &t) {
+  const Units h_new = Units(t, 1);
+  const IntTable &table = *t.table;
+  const Sums z_sums = Sums(t, 0);
+  const Units h_units = Units(t, 0);
+  const Sums n_sums = Sums(t, 1);
+  const int32_t n4 = t.n[8];
+  for_single_rows(t, [&](auto m) __attribute__((always_inline)) {
+    const auto z = sigmoid(table, z_sums[m]);
+    h_new.write(m, narrow(lerp(z, h_units[m], n_sums[m], n4)));
+  });
+}
+
+// minGRU (Feng et al. 2024)
+void mingru_integer_1(const IntTile &t) {
+  const Units h_new = Units(t, 1);
+  const IntTable &table = *t.table;
+  const Sums z_sums = Sums(t, 0);
+  const Units h_units = Units(t, 0);
+  const Sums n_sums = Sums(t, 1);
+  const int32_t n4 = t.n[8];
+  const int32_t n5 = t.n[10];
+  for_single_rows(t, [&](auto m) __attribute__((always_inline)) {
+    const auto z = sigmoid(table, z_sums[m]);
+    h_new.write(m, narrow(lerp(z, h_units[m], round(n_sums[m], n4), n5)));
+  });
+}
+
+// minGRU (Feng et al. 2024)
+void mingru_integer_2(const IntTile &t) {
+  const Units h_new = Units(t, 1);
+  const IntTable &table = *t.table;
+  const Sums z_sums = Sums(t, 0);
+  const Units h_units = Units(t, 0);
+  const int32_t n4 = t.n[8];
+  const Sums n_sums = Sums(t, 1);
+  const int32_t n5 = t.n[10];
+  const int32_t n6 = t.n[12];
+  for_single_rows(t, [&](auto m) __attribute__((always_inline)) {
+    const auto z = sigmoid(table, z_sums[m]);
+    h_new.write(m, narrow(shl(widened(narrow(lerp(z, round(h_units[m], n4), n_sums[m], n5))), n6)));
+  });
+}
+
+// NIG: no input gate (Greff et al. 2017)
+void nig_integer_0(const IntTile &t) {
+  const Units h_new = Units(t, 3);
+  const IntTable &table = *t.table;
+  const Sums o_sums = Sums(t, 2);
+  const int32_t n19 = t.n[38];
+  const Units p_o_units = Units(t, 0);
+  const Sums f_sums = Sums(t, 0);
+  const int32_t n6 = t.n[12];
+  const Units p_f_units = Units(t, 1);
+  const Units c_units = Units(t, 2);
+  const int32_t n8 = t.n[16];
+  const Sums g_sums = Sums(t, 1);
+  const int32_t n14 = t.n[28];
+  const int32_t n16 = t.n[32];
+  const int32_t n21 = t.n[42];
+  const int32_t n24 = t.n[48];
+  const Units c_new = Units(t, 4);
+  for_single_rows(t, [&](auto m) __attribute__((always_inline)) {
+    const auto c = c_units[m];
+    const auto v10 = sigmoid(table, narrow(round(add(shl(widened(f_sums[m]), n6), mul(p_f_units[m], c)), n8)));
+    const auto g = tanh(table, g_sums[m]);
+    const auto c1 = narrow(round(add(mul(v10, c), shl(widened(g), n14)), n16));
+    const auto v23 = sigmoid(table, narrow(round(add(shl(widened(o_sums[m]), n19), mul(p_o_units[m], c1)), n21)));
+    const auto v26 = tanh(table, narrow(shl(widened(c1), n24)));
+    h_new.write(m, product15(v23, v26));
+    c_new.write(m, c1);
+  });
+}
+
+// NIG: no input gate (Greff et al. 2017)
+void nig_integer_1(const IntTile &t) {
+  const Units h_new = Units(t, 3);
+  const IntTable &table = *t.table;
+  const Sums o_sums = Sums(t, 2);
+  const int32_t n19 = t.n[38];
+  const Units p_o_units = Units(t, 0);
+  const Sums f_sums = Sums(t, 0);
+  const int32_t n6 = t.n[12];
+  const Units p_f_units = Units(t, 1);
+  const Units c_units = Units(t, 2);
+  const int32_t n8 = t.n[16];
+  const Sums g_sums = Sums(t, 1);
+  const int32_t n14 = t.n[28];
+  const int32_t n16 = t.n[32];
+  const int32_t n21 = t.n[42];
+  const Units c_new = Units(t, 4);
+  for_single_rows(t, [&](auto m) __attribute__((always_inline)) {
+    const auto c = c_units[m];
+    const auto v10 = sigmoid(table, narrow(round(add(shl(widened(f_sums[m]), n6), mul(p_f_units[m], c)), n8)));
+    const auto g = tanh(table, g_sums[m]);
+    const auto c1 = narrow(round(add(mul(v10, c), shl(widened(g), n14)), n16));
+    const auto v23 = sigmoid(table, narrow(round(add(shl(widened(o_sums[m]), n19), mul(p_o_units[m], c1)), n21)));
+    const auto c1_ = tanh(table, c1);
+    h_new.write(m, product15(v23, c1_));
+    c_new.write(m, c1);
+  });
+}
+
+// NIG: no input gate (Greff et al. 2017)
+void nig_integer_2(const IntTile &t) {
+  const Units h_new = Units(t, 3);
+  const IntTable &table = *t.table;
+  const Units p_o_units = Units(t, 0);
+  const Units p_f_units = Units(t, 1);
+  const Units c_units = Units(t, 2);
+  const Sums f_sums = Sums(t, 0);
+  const Sums g_sums = Sums(t, 1);
+  const int32_t n14 = t.n[28];
+  const int32_t n16 = t.n[32];
+  const Sums o_sums = Sums(t, 2);
+  const int32_t n24 = t.n[48];
+  const Units c_new = Units(t, 4);
+  for_single_rows(t, [&](auto m) __attribute__((always_inline)) {
+    const auto c = c_units[m];
+    const auto v10 = sigmoid(table, add_saturated(f_sums[m], product15(p_f_units[m], c)));
+    const auto g = tanh(table, g_sums[m]);
+    const auto c1 = narrow(round(add(mul(v10, c), shl(widened(g), n14)), n16));
+    const auto v23 = sigmoid(table, add_saturated(o_sums[m], product15(p_o_units[m], c1)));
+    const auto v25 = tanh(table, round(c1, n24));
+    h_new.write(m, product15(v23, v25));
+    c_new.write(m, c1);
+  });
+}
+
+// NIG: no input gate (Greff et al. 2017)
+void nig_integer_3(const IntTile &t) {
+  const Units h_new = Units(t, 3);
+  const IntTable &table = *t.table;
+  const Sums o_sums = Sums(t, 2);
+  const int32_t n20 = t.n[40];
+  const Units p_o_units = Units(t, 0);
+  const Sums f_sums = Sums(t, 0);
+  const int32_t n6 = t.n[12];
+  const Units p_f_units = Units(t, 1);
+  const Units c_units = Units(t, 2);
+  const int32_t n7 = t.n[14];
+  const int32_t n9 = t.n[18];
+  const Sums g_sums = Sums(t, 1);
+  const int32_t n15 = t.n[30];
+  const int32_t n17 = t.n[34];
+  const int32_t n21 = t.n[42];
+  const int32_t n23 = t.n[46];
+  const int32_t n26 = t.n[52];
+  const Units c_new = Units(t, 4);
+  for_single_rows(t, [&](auto m) __attribute__((always_inline)) {
+    const auto c = c_units[m];
+    const auto v11 = sigmoid(table, narrow(round(add(shl(widened(f_sums[m]), n6), shr(mul(p_f_units[m], c), n7)), n9)));
+    const auto g = tanh(table, g_sums[m]);
+    const auto c1 = narrow(round(add(mul(v11, c), shl(widened(g), n15)), n17));
+    const auto v25 = sigmoid(table, narrow(round(add(shl(widened(o_sums[m]), n20), shr(mul(p_o_units[m], c1), n21)), n23)));
+    const auto v27 = tanh(table, round(c1, n26));
+    h_new.write(m, product15(v25, v27));
+    c_new.write(m, c1);
+  });
+}
+
+// NIG: no input gate (Greff et al. 2017)
+void nig_integer_4(const IntTile &t) {
+  const Units h_new = Units(t, 3);
+  const IntTable &table = *t.table;
+  const Sums o_sums = Sums(t, 2);
+  const int32_t n20 = t.n[40];
+  const Units p_o_units = Units(t, 0);
+  const Sums f_sums = Sums(t, 0);
+  const int32_t n6 = t.n[12];
+  const Units p_f_units = Units(t, 1);
+  const Units c_units = Units(t, 2);
+  const int32_t n7 = t.n[14];
+  const int32_t n9 = t.n[18];
+  const Sums g_sums = Sums(t, 1);
+  const int32_t n21 = t.n[42];
+  const int32_t n23 = t.n[46];
+  const int32_t n26 = t.n[52];
+  const Units c_new = Units(t, 4);
+  for_single_rows(t, [&](auto m) __attribute__((always_inline)) {
+    const auto c = c_units[m];
+    const auto v11 = sigmoid(table, narrow(round(add(shl(widened(f_sums[m]), n6), shr(mul(p_f_units[m], c), n7)), n9)));
+    const auto g = tanh(table, g_sums[m]);
+    const auto c1 = add_saturated(g, product15(v11, c));
+    const auto v25 = sigmoid(table, narrow(round(add(shl(widened(o_sums[m]), n20), shr(mul(p_o_units[m], c1), n21)), n23)));
+    const auto v27 = tanh(table, round(c1, n26));
+    h_new.write(m, product15(v25, v27));
+    c_new.write(m, c1);
+  });
+}
+
+// NFG: no forget gate (Greff et al. 2017)
+void nfg_integer_0(const IntTile &t) {
+  const Units h_new = Units(t, 3);
+  const IntTable &table = *t.table;
+  const Sums o_sums = Sums(t, 2);
+  const int32_t n20 = t.n[40];
+  const Units p_o_units = Units(t, 0);
+  const Units c_units = Units(t, 1);
+  const int32_t n14 = t.n[28];
+  const Sums i_sums = Sums(t, 0);
+  const int32_t n6 = t.n[12];
+  const Units p_i_units = Units(t, 2);
+  const int32_t n8 = t.n[16];
+  const Sums g_sums = Sums(t, 1);
+  const int32_t n15 = t.n[30];
+  const int32_t n17 = t.n[34];
+  const int32_t n22 = t.n[44];
+  const int32_t n25 = t.n[50];
+  const Units c_new = Units(t, 4);
+  for_single_rows(t, [&](auto m) __attribute__((always_inline)) {
+    const auto c = c_units[m];
+    const auto v10 = sigmoid(table, narrow(round(add(shl(widened(i_sums[m]), n6), mul(p_i_units[m], c)), n8)));
+    const auto g = tanh(table, g_sums[m]);
+    const auto c1 = narrow(round(add(shl(widened(c), n14), shr(mul(v10, g), n15)), n17));
+    const auto v24 = sigmoid(table, narrow(round(add(shl(widened(o_sums[m]), n20), mul(p_o_units[m], c1)), n22)));
+    const auto v27 = tanh(table, narrow(shl(widened(c1), n25)));
+    h_new.write(m, product15(v24, v27));
+    c_new.write(m, c1);
+  });
+}
+
+// NFG: no forget gate (Greff et al. 2017)
+void nfg_integer_1(const IntTile &t) {
+  const Units h_new = Units(t, 3);
+  const IntTable &table = *t.table;
+  const Sums o_sums = Sums(t, 2);
+  const int32_t n20 = t.n[40];
+  const Units p_o_units = Units(t, 0);
+  const Units c_units = Units(t, 1);
+  const int32_t n14 = t.n[28];
+  const Sums i_sums = Sums(t, 0);
+  const int32_t n6 = t.n[12];
+  const Units p_i_units = Units(t, 2);
+  const int32_t n8 = t.n[16];
+  const Sums g_sums = Sums(t, 1);
+  const int32_t n15 = t.n[30];
+  const int32_t n17 = t.n[34];
+  const int32_t n22 = t.n[44];
+  const Units c_new = Units(t, 4);
+  for_single_rows(t, [&](auto m) __attribute__((always_inline)) {
+    const auto c = c_units[m];
+    const auto v10 = sigmoid(table, narrow(round(add(shl(widened(i_sums[m]), n6), mul(p_i_units[m], c)), n8)));
+    const auto g = tanh(table, g_sums[m]);
+    const auto c1 = narrow(round(add(shl(widened(c), n14), shr(mul(v10, g), n15)), n17));
+    const auto v24 = sigmoid(table, narrow(round(add(shl(widened(o_sums[m]), n20), mul(p_o_units[m], c1)), n22)));
+    const auto c1_ = tanh(table, c1);
+    h_new.write(m, product15(v24, c1_));
+    c_new.write(m, c1);
+  });
+}
+
+// NFG: no forget gate (Greff et al. 2017)
+void nfg_integer_2(const IntTile &t) {
+  const Units h_new = Units(t, 3);
+  const IntTable &table = *t.table;
+  const Units p_o_units = Units(t, 0);
+  const Units c_units = Units(t, 1);
+  const int32_t n14 = t.n[28];
+  const Units p_i_units = Units(t, 2);
+  const Sums i_sums = Sums(t, 0);
+  const Sums g_sums = Sums(t, 1);
+  const int32_t n15 = t.n[30];
+  const int32_t n17 = t.n[34];
+  const Sums o_sums = Sums(t, 2);
+  const int32_t n25 = t.n[50];
+  const Units c_new = Units(t, 4);
+  for_single_rows(t, [&](auto m) __attribute__((always_inline)) {
+    const auto c = c_units[m];
+    const auto v10 = sigmoid(table, add_saturated(i_sums[m], product15(p_i_units[m], c)));
+    const auto g = tanh(table, g_sums[m]);
+    const auto c1 = narrow(round(add(shl(widened(c), n14), shr(mul(v10, g), n15)), n17));
+    const auto v24 = sigmoid(table, add_saturated(o_sums[m], product15(p_o_units[m], c1)));
+    const auto v26 = tanh(table, round(c1, n25));
+    h_new.write(m, product15(v24, v26));
+    c_new.write(m, c1);
+  });
+}
+
+// NFG: no forget gate (Greff et al. 2017)
+void nfg_integer_3(const IntTile &t) {
+  const Units h_new = Units(t, 3);
+  const IntTable &table = *t.table;
+  const Sums o_sums = Sums(t, 2);
+  const int32_t n21 = t.n[42];
+  const Units p_o_units = Units(t, 0);
+  const Units c_units = Units(t, 1);
+  const int32_t n15 = t.n[30];
+  const Sums i_sums = Sums(t, 0);
+  const int32_t n6 = t.n[12];
+  const Units p_i_units = Units(t, 2);
+  const int32_t n7 = t.n[14];
+  const int32_t n9 = t.n[18];
+  const Sums g_sums = Sums(t, 1);
+  const int32_t n16 = t.n[32];
+  const int32_t n18 = t.n[36];
+  const int32_t n22 = t.n[44];
+  const int32_t n24 = t.n[48];
+  const int32_t n27 = t.n[54];
+  const Units c_new = Units(t, 4);
+  for_single_rows(t, [&](auto m) __attribute__((always_inline)) {
+    const auto c = c_units[m];
+    const auto v11 = sigmoid(table, narrow(round(add(shl(widened(i_sums[m]), n6), shr(mul(p_i_units[m], c), n7)), n9)));
+    const auto g = tanh(table, g_sums[m]);
+    const auto c1 = narrow(round(add(shl(widened(c), n15), shr(mul(v11, g), n16)), n18));
+    const auto v26 = sigmoid(table, narrow(round(add(shl(widened(o_sums[m]), n21), shr(mul(p_o_units[m], c1), n22)), n24)));
+    const auto v28 = tanh(table, round(c1, n27));
+    h_new.write(m, product15(v26, v28));
+    c_new.write(m, c1);
+  });
+}
+
+// NFG: no forget gate (Greff et al. 2017)
+void nfg_integer_4(const IntTile &t) {
+  const Units h_new = Units(t, 3);
+  const IntTable &table = *t.table;
+  const Sums o_sums = Sums(t, 2);
+  const int32_t n20 = t.n[40];
+  const Units p_o_units = Units(t, 0);
+  const Sums i_sums = Sums(t, 0);
+  const int32_t n6 = t.n[12];
+  const Units p_i_units = Units(t, 2);
+  const Units c_units = Units(t, 1);
+  const int32_t n7 = t.n[14];
+  const int32_t n9 = t.n[18];
+  const Sums g_sums = Sums(t, 1);
+  const int32_t n21 = t.n[42];
+  const int32_t n23 = t.n[46];
+  const int32_t n26 = t.n[52];
+  const Units c_new = Units(t, 4);
+  for_single_rows(t, [&](auto m) __attribute__((always_inline)) {
+    const auto c = c_units[m];
+    const auto v11 = sigmoid(table, narrow(round(add(shl(widened(i_sums[m]), n6), shr(mul(p_i_units[m], c), n7)), n9)));
+    const auto g = tanh(table, g_sums[m]);
+    const auto c1 = add_saturated(c, product15(v11, g));
+    const auto v25 = sigmoid(table, narrow(round(add(shl(widened(o_sums[m]), n20), shr(mul(p_o_units[m], c1), n21)), n23)));
+    const auto v27 = tanh(table, round(c1, n26));
+    h_new.write(m, product15(v25, v27));
+    c_new.write(m, c1);
+  });
+}
+
+// NOG: no output gate (Greff et al. 2017)
+void nog_integer_0(const IntTile &t) {
+  const Units h_new = Units(t, 3);
+  const IntTable &table = *t.table;
+  const Sums f_sums = Sums(t, 1);
+  const int32_t n4 = t.n[8];
+  const Units p_f_units = Units(t, 0);
+  const Units c_units = Units(t, 1);
+  const int32_t n6 = t.n[12];
+  const Sums i_sums = Sums(t, 0);
+  const int32_t n13 = t.n[26];
+  const Units p_i_units = Units(t, 2);
+  const int32_t n15 = t.n[30];
+  const Sums g_sums = Sums(t, 2);
+  const int32_t n21 = t.n[42];
+  const int32_t n23 = t.n[46];
+  const int32_t n25 = t.n[50];
+  const Units c_new = Units(t, 4);
+  for_single_rows(t, [&](auto m) __attribute__((always_inline)) {
+    const auto c = c_units[m];
+    const auto v8 = sigmoid(table, narrow(round(add(shl(widened(f_sums[m]), n4), mul(p_f_units[m], c)), n6)));
+    const auto v17 = sigmoid(table, narrow(round(add(shl(widened(i_sums[m]), n13), mul(p_i_units[m], c)), n15)));
+    const auto g = tanh(table, g_sums[m]);
+    const auto c1 = narrow(round(add(mul(v8, c), shr(mul(v17, g), n21)), n23));
+    const auto v27 = tanh(table, narrow(shl(widened(c1), n25)));
+    h_new.write(m, v27);
+    c_new.write(m, c1);
+  });
+}
+
+// NOG: no output gate (Greff et al. 2017)
+void nog_integer_1(const IntTile &t) {
+  const Units h_new = Units(t, 3);
+  const IntTable &table = *t.table;
+  const Sums f_sums = Sums(t, 1);
+  const int32_t n4 = t.n[8];
+  const Units p_f_units = Units(t, 0);
+  const Units c_units = Units(t, 1);
+  const int32_t n6 = t.n[12];
+  const Sums i_sums = Sums(t, 0);
+  const int32_t n13 = t.n[26];
+  const Units p_i_units = Units(t, 2);
+  const int32_t n15 = t.n[30];
+  const Sums g_sums = Sums(t, 2);
+  const int32_t n21 = t.n[42];
+  const int32_t n23 = t.n[46];
+  const Units c_new = Units(t, 4);
+  for_single_rows(t, [&](auto m) __attribute__((always_inline)) {
+    const auto c = c_units[m];
+    const auto v8 = sigmoid(table, narrow(round(add(shl(widened(f_sums[m]), n4), mul(p_f_units[m], c)), n6)));
+    const auto v17 = sigmoid(table, narrow(round(add(shl(widened(i_sums[m]), n13), mul(p_i_units[m], c)), n15)));
+    const auto g = tanh(table, g_sums[m]);
+    const auto c1 = narrow(round(add(mul(v8, c), shr(mul(v17, g), n21)), n23));
+    const auto c1_ = tanh(table, c1);
+    h_new.write(m, c1_);
+    c_new.write(m, c1);
+  });
+}
+
+// NOG: no output gate (Greff et al. 2017)
+void nog_integer_2(const IntTile &t) {
+  const Units h_new = Units(t, 3);
+  const IntTable &table = *t.table;
+  const Units p_f_units = Units(t, 0);
+  const Units c_units = Units(t, 1);
+  const Sums f_sums = Sums(t, 1);
+  const Units p_i_units = Units(t, 2);
+  const Sums i_sums = Sums(t, 0);
+  const Sums g_sums = Sums(t, 2);
+  const int32_t n21 = t.n[42];
+  const int32_t n23 = t.n[46];
+  const int32_t n25 = t.n[50];
+  const Units c_new = Units(t, 4);
+  for_single_rows(t, [&](auto m) __attribute__((always_inline)) {
+    const auto c = c_units[m];
+    const auto v8 = sigmoid(table, add_saturated(f_sums[m], product15(p_f_units[m], c)));
+    const auto v17 = sigmoid(table, add_saturated(i_sums[m], product15(p_i_units[m], c)));
+    const auto g = tanh(table, g_sums[m]);
+    const auto c1 = narrow(round(add(mul(v8, c), shr(mul(v17, g), n21)), n23));
+    const auto v26 = tanh(table, round(c1, n25));
+    h_new.write(m, v26);
+    c_new.write(m, c1);
+  });
+}
+
+// NOG: no output gate (Greff et al. 2017)
+void nog_integer_3(const IntTile &t) {
+  const Units h_new = Units(t, 3);
+  const IntTable &table = *t.table;
+  const Sums f_sums = Sums(t, 1);
+  const int32_t n4 = t.n[8];
+  const Units p_f_units = Units(t, 0);
+  const Units c_units = Units(t, 1);
+  const int32_t n5 = t.n[10];
+  const int32_t n7 = t.n[14];
+  const Sums i_sums = Sums(t, 0);
+  const int32_t n14 = t.n[28];
+  const Units p_i_units = Units(t, 2);
+  const int32_t n15 = t.n[30];
+  const int32_t n17 = t.n[34];
+  const Sums g_sums = Sums(t, 2);
+  const int32_t n23 = t.n[46];
+  const int32_t n25 = t.n[50];
+  const int32_t n27 = t.n[54];
+  const Units c_new = Units(t, 4);
+  for_single_rows(t, [&](auto m) __attribute__((always_inline)) {
+    const auto c = c_units[m];
+    const auto v9 = sigmoid(table, narrow(round(add(shl(widened(f_sums[m]), n4), shr(mul(p_f_units[m], c), n5)), n7)));
+    const auto v19 = sigmoid(table, narrow(round(add(shl(widened(i_sums[m]), n14), shr(mul(p_i_units[m], c), n15)), n17)));
+    const auto g = tanh(table, g_sums[m]);
+    const auto c1 = narrow(round(add(mul(v9, c), shr(mul(v19, g), n23)), n25));
+    const auto v28 = tanh(table, round(c1, n27));
+    h_new.write(m, v28);
+    c_new.write(m, c1);
+  });
+}
+
+// NOG: no output gate (Greff et al. 2017)
+void nog_integer_4(const IntTile &t) {
+  const Units h_new = Units(t, 3);
+  const IntTable &table = *t.table;
+  const Sums f_sums = Sums(t, 1);
+  const int32_t n4 = t.n[8];
+  const Units p_f_units = Units(t, 0);
+  const Units c_units = Units(t, 1);
+  const int32_t n5 = t.n[10];
+  const int32_t n7 = t.n[14];
+  const Sums i_sums = Sums(t, 0);
+  const int32_t n14 = t.n[28];
+  const Units p_i_units = Units(t, 2);
+  const int32_t n15 = t.n[30];
+  const int32_t n17 = t.n[34];
+  const Sums g_sums = Sums(t, 2);
+  const int32_t n24 = t.n[48];
+  const int32_t n26 = t.n[52];
+  const Units c_new = Units(t, 4);
+  for_single_rows(t, [&](auto m) __attribute__((always_inline)) {
+    const auto c = c_units[m];
+    const auto v9 = sigmoid(table, narrow(round(add(shl(widened(f_sums[m]), n4), shr(mul(p_f_units[m], c), n5)), n7)));
+    const auto v19 = sigmoid(table, narrow(round(add(shl(widened(i_sums[m]), n14), shr(mul(p_i_units[m], c), n15)), n17)));
+    const auto g = tanh(table, g_sums[m]);
+    const auto c1 = narrow(round(add(mul(v9, c), mul(v19, g)), n24));
+    const auto v27 = tanh(table, round(c1, n26));
+    h_new.write(m, v27);
+    c_new.write(m, c1);
+  });
+}
+
+// NIAF: no input activation (Greff et al. 2017)
+void niaf_integer_0(const IntTile &t) {
+  const Units h_new = Units(t, 4);
+  const IntTable &table = *t.table;
+  const Sums o_sums = Sums(t, 3);
+  const int32_t n26 = t.n[52];
+  const Units p_o_units = Units(t, 0);
+  const Sums f_sums = Sums(t, 1);
+  const int32_t n6 = t.n[12];
+  const Units p_f_units = Units(t, 1);
+  const Units c_units = Units(t, 2);
+  const int32_t n8 = t.n[16];
+  const Sums i_sums = Sums(t, 0);
+  const int32_t n15 = t.n[30];
+  const Units p_i_units = Units(t, 3);
+  const int32_t n17 = t.n[34];
+  const Sums g_sums = Sums(t, 2);
+  const int32_t n23 = t.n[46];
+  const int32_t n28 = t.n[56];
+  const int32_t n31 = t.n[62];
+  const Units c_new = Units(t, 5);
+  for_single_rows(t, [&](auto m) __attribute__((always_inline)) {
+    const auto c = c_units[m];
+    const auto v10 = sigmoid(table, narrow(round(add(shl(widened(f_sums[m]), n6), mul(p_f_units[m], c)), n8)));
+    const auto v19 = sigmoid(table, narrow(round(add(shl(widened(i_sums[m]), n15), mul(p_i_units[m], c)), n17)));
+    const auto c1 = narrow(round(add(mul(v10, c), mul(v19, g_sums[m])), n23));
+    const auto v30 = sigmoid(table, narrow(round(add(shl(widened(o_sums[m]), n26), mul(p_o_units[m], c1)), n28)));
+    const auto v33 = tanh(table, narrow(shl(widened(c1), n31)));
+    h_new.write(m, product15(v30, v33));
+    c_new.write(m, c1);
+  });
+}
+
+// NIAF: no input activation (Greff et al. 2017)
+void niaf_integer_1(const IntTile &t) {
+  const Units h_new = Units(t, 4);
+  const IntTable &table = *t.table;
+  const Sums o_sums = Sums(t, 3);
+  const int32_t n27 = t.n[54];
+  const Units p_o_units = Units(t, 0);
+  const Sums f_sums = Sums(t, 1);
+  const int32_t n6 = t.n[12];
+  const Units p_f_units = Units(t, 1);
+  const Units c_units = Units(t, 2);
+  const int32_t n8 = t.n[16];
+  const Sums i_sums = Sums(t, 0);
+  const int32_t n15 = t.n[30];
+  const Units p_i_units = Units(t, 3);
+  const int32_t n17 = t.n[34];
+  const Sums g_sums = Sums(t, 2);
+  const int32_t n22 = t.n[44];
+  const int32_t n24 = t.n[48];
+  const int32_t n29 = t.n[58];
+  const int32_t n32 = t.n[64];
+  const Units c_new = Units(t, 5);
+  for_single_rows(t, [&](auto m) __attribute__((always_inline)) {
+    const auto c = c_units[m];
+    const auto v10 = sigmoid(table, narrow(round(add(shl(widened(f_sums[m]), n6), mul(p_f_units[m], c)), n8)));
+    const auto v19 = sigmoid(table, narrow(round(add(shl(widened(i_sums[m]), n15), mul(p_i_units[m], c)), n17)));
+    const auto c1 = narrow(round(add(mul(v10, c), shr(mul(v19, g_sums[m]), n22)), n24));
+    const auto v31 = sigmoid(table, narrow(round(add(shl(widened(o_sums[m]), n27), mul(p_o_units[m], c1)), n29)));
+    const auto v34 = tanh(table, narrow(shl(widened(c1), n32)));
+    h_new.write(m, product15(v31, v34));
+    c_new.write(m, c1);
+  });
+}
+
+// NIAF: no input activation (Greff et al. 2017)
+void niaf_integer_2(const IntTile &t) {
+  const Units h_new = Units(t, 4);
+  const IntTable &table = *t.table;
+  const Sums o_sums = Sums(t, 3);
+  const int32_t n27 = t.n[54];
+  const Units p_o_units = Units(t, 0);
+  const Sums f_sums = Sums(t, 1);
+  const int32_t n6 = t.n[12];
+  const Units p_f_units = Units(t, 1);
+  const Units c_units = Units(t, 2);
+  const int32_t n8 = t.n[16];
+  const int32_t n22 = t.n[44];
+  const Sums i_sums = Sums(t, 0);
+  const int32_t n15 = t.n[30];
+  const Units p_i_units = Units(t, 3);
+  const int32_t n17 = t.n[34];
+  const Sums g_sums = Sums(t, 2);
+  const int32_t n24 = t.n[48];
+  const int32_t n29 = t.n[58];
+  const int32_t n32 = t.n[64];
+  const Units c_new = Units(t, 5);
+  for_single_rows(t, [&](auto m) __attribute__((always_inline)) {
+    const auto c = c_units[m];
+    const auto v10 = sigmoid(table, narrow(round(add(shl(widened(f_sums[m]), n6), mul(p_f_units[m], c)), n8)));
+    const auto v19 = sigmoid(table, narrow(round(add(shl(widened(i_sums[m]), n15), mul(p_i_units[m], c)), n17)));
+    const auto c1 = narrow(round(add(shr(mul(v10, c), n22), mul(v19, g_sums[m])), n24));
+    const auto v31 = sigmoid(table, narrow(round(add(shl(widened(o_sums[m]), n27), mul(p_o_units[m], c1)), n29)));
+    const auto v34 = tanh(table, narrow(shl(widened(c1), n32)));
+    h_new.write(m, product15(v31, v34));
+    c_new.write(m, c1);
+  });
+}
+
+// NIAF: no input activation (Greff et al. 2017)
+void niaf_integer_3(const IntTile &t) {
+  const Units h_new = Units(t, 4);
+  const IntTable &table = *t.table;
+  const Sums o_sums = Sums(t, 3);
+  const int32_t n27 = t.n[54];
+  const Units p_o_units = Units(t, 0);
+  const Sums f_sums = Sums(t, 1);
+  const int32_t n6 = t.n[12];
+  const Units p_f_units = Units(t, 1);
+  const Units c_units = Units(t, 2);
+  const int32_t n8 = t.n[16];
+  const int32_t n22 = t.n[44];
+  const Sums i_sums = Sums(t, 0);
+  const int32_t n15 = t.n[30];
+  const Units p_i_units = Units(t, 3);
+  const int32_t n17 = t.n[34];
+  const Sums g_sums = Sums(t, 2);
+  const int32_t n24 = t.n[48];
+  const int32_t n29 = t.n[58];
+  const Units c_new = Units(t, 5);
+  for_single_rows(t, [&](auto m) __attribute__((always_inline)) {
+    const auto c = c_units[m];
+    const auto v10 = sigmoid(table, narrow(round(add(shl(widened(f_sums[m]), n6), mul(p_f_units[m], c)), n8)));
+    const auto v19 = sigmoid(table, narrow(round(add(shl(widened(i_sums[m]), n15), mul(p_i_units[m], c)), n17)));
+    const auto c1 = narrow(round(add(shr(mul(v10, c), n22), mul(v19, g_sums[m])), n24));
+    const auto v31 = sigmoid(table, narrow(round(add(shl(widened(o_sums[m]), n27), mul(p_o_units[m], c1)), n29)));
+    const auto c1_ = tanh(table, c1);
+    h_new.write(m, product15(v31, c1_));
+    c_new.write(m, c1);
+  });
+}
+
+// NIAF: no input activation (Greff et al. 2017)
+void niaf_integer_4(const IntTile &t) {
+  const Units h_new = Units(t, 4);
+  const IntTable &table = *t.table;
+  const Sums o_sums = Sums(t, 3);
+  const int32_t n26 = t.n[52];
+  const Units p_o_units = Units(t, 0);
+  const Sums f_sums = Sums(t, 1);
+  const int32_t n6 = t.n[12];
+  const Units p_f_units = Units(t, 1);
+  const Units c_units = Units(t, 2);
+  const int32_t n8 = t.n[16];
+  const Sums i_sums = Sums(t, 0);
+  const int32_t n15 = t.n[30];
+  const Units p_i_units = Units(t, 3);
+  const int32_t n17 = t.n[34];
+  const Sums g_sums = Sums(t, 2);
+  const int32_t n23 = t.n[46];
+  const int32_t n28 = t.n[56];
+  const Units c_new = Units(t, 5);
+  for_single_rows(t, [&](auto m) __attribute__((always_inline)) {
+    const auto c = c_units[m];
+    const auto v10 = sigmoid(table, narrow(round(add(shl(widened(f_sums[m]), n6), mul(p_f_units[m], c)), n8)));
+    const auto v19 = sigmoid(table, narrow(round(add(shl(widened(i_sums[m]), n15), mul(p_i_units[m], c)), n17)));
+    const auto c1 = narrow(round(add(mul(v10, c), mul(v19, g_sums[m])), n23));
+    const auto v30 = sigmoid(table, narrow(round(add(shl(widened(o_sums[m]), n26), mul(p_o_units[m], c1)), n28)));
+    const auto c1_ = tanh(table, c1);
+    h_new.write(m, product15(v30, c1_));
+    c_new.write(m, c1);
+  });
+}
+
+// NIAF: no input activation (Greff et al. 2017)
+void niaf_integer_5(const IntTile &t) {
+  const Units h_new = Units(t, 4);
+  const IntTable &table = *t.table;
+  const Units p_o_units = Units(t, 0);
+  const Units p_f_units = Units(t, 1);
+  const Units c_units = Units(t, 2);
+  const Sums f_sums = Sums(t, 1);
+  const int32_t n22 = t.n[44];
+  const Units p_i_units = Units(t, 3);
+  const Sums i_sums = Sums(t, 0);
+  const Sums g_sums = Sums(t, 2);
+  const int32_t n24 = t.n[48];
+  const Sums o_sums = Sums(t, 3);
+  const int32_t n32 = t.n[64];
+  const Units c_new = Units(t, 5);
+  for_single_rows(t, [&](auto m) __attribute__((always_inline)) {
+    const auto c = c_units[m];
+    const auto v10 = sigmoid(table, add_saturated(f_sums[m], product15(p_f_units[m], c)));
+    const auto v19 = sigmoid(table, add_saturated(i_sums[m], product15(p_i_units[m], c)));
+    const auto c1 = narrow(round(add(shr(mul(v10, c), n22), mul(v19, g_sums[m])), n24));
+    const auto v31 = sigmoid(table, add_saturated(o_sums[m], product15(p_o_units[m], c1)));
+    const auto v33 = tanh(table, round(c1, n32));
+    h_new.write(m, product15(v31, v33));
+    c_new.write(m, c1);
+  });
+}
+
+// NIAF: no input activation (Greff et al. 2017)
+void niaf_integer_6(const IntTile &t) {
+  const Units h_new = Units(t, 4);
+  const IntTable &table = *t.table;
+  const Sums o_sums = Sums(t, 3);
+  const int32_t n29 = t.n[58];
+  const Units p_o_units = Units(t, 0);
+  const Sums f_sums = Sums(t, 1);
+  const int32_t n6 = t.n[12];
+  const Units p_f_units = Units(t, 1);
+  const Units c_units = Units(t, 2);
+  const int32_t n7 = t.n[14];
+  const int32_t n9 = t.n[18];
+  const int32_t n24 = t.n[48];
+  const Sums i_sums = Sums(t, 0);
+  const int32_t n16 = t.n[32];
+  const Units p_i_units = Units(t, 3);
+  const int32_t n17 = t.n[34];
+  const int32_t n19 = t.n[38];
+  const Sums g_sums = Sums(t, 2);
+  const int32_t n26 = t.n[52];
+  const int32_t n30 = t.n[60];
+  const int32_t n32 = t.n[64];
+  const int32_t n35 = t.n[70];
+  const Units c_new = Units(t, 5);
+  for_single_rows(t, [&](auto m) __attribute__((always_inline)) {
+    const auto c = c_units[m];
+    const auto v11 = sigmoid(table, narrow(round(add(shl(widened(f_sums[m]), n6), shr(mul(p_f_units[m], c), n7)), n9)));
+    const auto v21 = sigmoid(table, narrow(round(add(shl(widened(i_sums[m]), n16), shr(mul(p_i_units[m], c), n17)), n19)));
+    const auto c1 = narrow(round(add(shr(mul(v11, c), n24), mul(v21, g_sums[m])), n26));
+    const auto v34 = sigmoid(table, narrow(round(add(shl(widened(o_sums[m]), n29), shr(mul(p_o_units[m], c1), n30)), n32)));
+    const auto v36 = tanh(table, round(c1, n35));
+    h_new.write(m, product15(v34, v36));
+    c_new.write(m, c1);
+  });
+}
+
+// NOAF: no output activation (Greff et al. 2017)
+void noaf_integer_0(const IntTile &t) {
+  const Units h_new = Units(t, 4);
+  const IntTable &table = *t.table;
+  const Sums o_sums = Sums(t, 3);
+  const int32_t n28 = t.n[56];
+  const Units p_o_units = Units(t, 0);
+  const Sums f_sums = Sums(t, 1);
+  const int32_t n6 = t.n[12];
+  const Units p_f_units = Units(t, 1);
+  const Units c_units = Units(t, 2);
+  const int32_t n8 = t.n[16];
+  const Sums i_sums = Sums(t, 0);
+  const int32_t n15 = t.n[30];
+  const Units p_i_units = Units(t, 3);
+  const int32_t n17 = t.n[34];
+  const Sums g_sums = Sums(t, 2);
+  const int32_t n23 = t.n[46];
+  const int32_t n25 = t.n[50];
+  const int32_t n30 = t.n[60];
+  const Units c_new = Units(t, 5);
+  for_single_rows(t, [&](auto m) __attribute__((always_inline)) {
+    const auto c = c_units[m];
+    const auto v10 = sigmoid(table, narrow(round(add(shl(widened(f_sums[m]), n6), mul(p_f_units[m], c)), n8)));
+    const auto v19 = sigmoid(table, narrow(round(add(shl(widened(i_sums[m]), n15), mul(p_i_units[m], c)), n17)));
+    const auto g = tanh(table, g_sums[m]);
+    const auto c1 = narrow(round(add(mul(v10, c), shr(mul(v19, g), n23)), n25));
+    const auto v32 = sigmoid(table, narrow(round(add(shl(widened(o_sums[m]), n28), mul(p_o_units[m], c1)), n30)));
+    h_new.write(m, product15(v32, c1));
+    c_new.write(m, c1);
+  });
+}
+
+// NOAF: no output activation (Greff et al. 2017)
+void noaf_integer_1(const IntTile &t) {
+  const Units h_new = Units(t, 4);
+  const IntTable &table = *t.table;
+  const Sums o_sums = Sums(t, 3);
+  const int32_t n28 = t.n[56];
+  const Units p_o_units = Units(t, 0);
+  const Sums f_sums = Sums(t, 1);
+  const int32_t n6 = t.n[12];
+  const Units p_f_units = Units(t, 1);
+  const Units c_units = Units(t, 2);
+  const int32_t n8 = t.n[16];
+  const Sums i_sums = Sums(t, 0);
+  const int32_t n15 = t.n[30];
+  const Units p_i_units = Units(t, 3);
+  const int32_t n17 = t.n[34];
+  const Sums g_sums = Sums(t, 2);
+  const int32_t n23 = t.n[46];
+  const int32_t n25 = t.n[50];
+  const int32_t n30 = t.n[60];
+  const int32_t n34 = t.n[68];
+  const Units c_new = Units(t, 5);
+  for_single_rows(t, [&](auto m) __attribute__((always_inline)) {
+    const auto c = c_units[m];
+    const auto v10 = sigmoid(table, narrow(round(add(shl(widened(f_sums[m]), n6), mul(p_f_units[m], c)), n8)));
+    const auto v19 = sigmoid(table, narrow(round(add(shl(widened(i_sums[m]), n15), mul(p_i_units[m], c)), n17)));
+    const auto g = tanh(table, g_sums[m]);
+    const auto c1 = narrow(round(add(mul(v10, c), shr(mul(v19, g), n23)), n25));
+    const auto v32 = sigmoid(table, narrow(round(add(shl(widened(o_sums[m]), n28), mul(p_o_units[m], c1)), n30)));
+    h_new.write(m, narrow(round(mul(v32, c1), n34)));
+    c_new.write(m, c1);
+  });
+}
+
+// NOAF: no output activation (Greff et al. 2017)
+void noaf_integer_2(const IntTile &t) {
+  const Units h_new = Units(t, 4);
+  const IntTable &table = *t.table;
+  const Units p_o_units = Units(t, 0);
+  const Units p_f_units = Units(t, 1);
+  const Units c_units = Units(t, 2);
+  const Sums f_sums = Sums(t, 1);
+  const Units p_i_units = Units(t, 3);
+  const Sums i_sums = Sums(t, 0);
+  const Sums g_sums = Sums(t, 2);
+  const int32_t n23 = t.n[46];
+  const int32_t n25 = t.n[50];
+  const Sums o_sums = Sums(t, 3);
+  const int32_t n34 = t.n[68];
+  const Units c_new = Units(t, 5);
+  for_single_rows(t, [&](auto m) __attribute__((always_inline)) {
+    const auto c = c_units[m];
+    const auto v10 = sigmoid(table, add_saturated(f_sums[m], product15(p_f_units[m], c)));
+    const auto v19 = sigmoid(table, add_saturated(i_sums[m], product15(p_i_units[m], c)));
+    const auto g = tanh(table, g_sums[m]);
+    const auto c1 = narrow(round(add(mul(v10, c), shr(mul(v19, g), n23)), n25));
+    const auto v32 = sigmoid(table, add_saturated(o_sums[m], product15(p_o_units[m], c1)));
+    h_new.write(m, narrow(round(mul(v32, c1), n34)));
+    c_new.write(m, c1);
+  });
+}
+
+// NOAF: no output activation (Greff et al. 2017)
+void noaf_integer_3(const IntTile &t) {
+  const Units h_new = Units(t, 4);
+  const IntTable &table = *t.table;
+  const Sums o_sums = Sums(t, 3);
+  const int32_t n30 = t.n[60];
+  const Units p_o_units = Units(t, 0);
+  const Sums f_sums = Sums(t, 1);
+  const int32_t n6 = t.n[12];
+  const Units p_f_units = Units(t, 1);
+  const Units c_units = Units(t, 2);
+  const int32_t n7 = t.n[14];
+  const int32_t n9 = t.n[18];
+  const Sums i_sums = Sums(t, 0);
+  const int32_t n16 = t.n[32];
+  const Units p_i_units = Units(t, 3);
+  const int32_t n17 = t.n[34];
+  const int32_t n19 = t.n[38];
+  const Sums g_sums = Sums(t, 2);
+  const int32_t n25 = t.n[50];
+  const int32_t n27 = t.n[54];
+  const int32_t n31 = t.n[62];
+  const int32_t n33 = t.n[66];
+  const int32_t n37 = t.n[74];
+  const Units c_new = Units(t, 5);
+  for_single_rows(t, [&](auto m) __attribute__((always_inline)) {
+    const auto c = c_units[m];
+    const auto v11 = sigmoid(table, narrow(round(add(shl(widened(f_sums[m]), n6), shr(mul(p_f_units[m], c), n7)), n9)));
+    const auto v21 = sigmoid(table, narrow(round(add(shl(widened(i_sums[m]), n16), shr(mul(p_i_units[m], c), n17)), n19)));
+    const auto g = tanh(table, g_sums[m]);
+    const auto c1 = narrow(round(add(mul(v11, c), shr(mul(v21, g), n25)), n27));
+    const auto v35 = sigmoid(table, narrow(round(add(shl(widened(o_sums[m]), n30), shr(mul(p_o_units[m], c1), n31)), n33)));
+    h_new.write(m, narrow(round(mul(v35, c1), n37)));
+    c_new.write(m, c1);
+  });
+}
+
+// NOAF: no output activation (Greff et al. 2017)
+void noaf_integer_4(const IntTile &t) {
+  const Units h_new = Units(t, 4);
+  const IntTable &table = *t.table;
+  const Sums o_sums = Sums(t, 3);
+  const int32_t n29 = t.n[58];
+  const Units p_o_units = Units(t, 0);
+  const Sums f_sums = Sums(t, 1);
+  const int32_t n6 = t.n[12];
+  const Units p_f_units = Units(t, 1);
+  const Units c_units = Units(t, 2);
+  const int32_t n7 = t.n[14];
+  const int32_t n9 = t.n[18];
+  const Sums i_sums = Sums(t, 0);
+  const int32_t n16 = t.n[32];
+  const Units p_i_units = Units(t, 3);
+  const int32_t n17 = t.n[34];
+  const int32_t n19 = t.n[38];
+  const Sums g_sums = Sums(t, 2);
+  const int32_t n26 = t.n[52];
+  const int32_t n30 = t.n[60];
+  const int32_t n32 = t.n[64];
+  const int32_t n36 = t.n[72];
+  const Units c_new = Units(t, 5);
+  for_single_rows(t, [&](auto m) __attribute__((always_inline)) {
+    const auto c = c_units[m];
+    const auto v11 = sigmoid(table, narrow(round(add(shl(widened(f_sums[m]), n6), shr(mul(p_f_units[m], c), n7)), n9)));
+    const auto v21 = sigmoid(table, narrow(round(add(shl(widened(i_sums[m]), n16), shr(mul(p_i_units[m], c), n17)), n19)));
+    const auto g = tanh(table, g_sums[m]);
+    const auto c1 = narrow(round(add(mul(v11, c), mul(v21, g)), n26));
+    const auto v34 = sigmoid(table, narrow(round(add(shl(widened(o_sums[m]), n29), shr(mul(p_o_units[m], c1), n30)), n32)));
+    h_new.write(m, narrow(round(mul(v34, c1), n36)));
+    c_new.write(m, c1);
+  });
+}
+
+// NOAF: no output activation (Greff et al. 2017)
+void noaf_integer_5(const IntTile &t) {
+  const Units h_new = Units(t, 4);
+  const IntTable &table = *t.table;
+  const Sums o_sums = Sums(t, 3);
+  const int32_t n28 = t.n[56];
+  const Units p_o_units = Units(t, 0);
+  const Sums f_sums = Sums(t, 1);
+  const int32_t n6 = t.n[12];
+  const Units p_f_units = Units(t, 1);
+  const Units c_units = Units(t, 2);
+  const int32_t n8 = t.n[16];
+  const Sums i_sums = Sums(t, 0);
+  const int32_t n15 = t.n[30];
+  const Units p_i_units = Units(t, 3);
+  const int32_t n17 = t.n[34];
+  const Sums g_sums = Sums(t, 2);
+  const int32_t n23 = t.n[46];
+  const int32_t n25 = t.n[50];
+  const int32_t n30 = t.n[60];
+  const int32_t n34 = t.n[68];
+  const Units c_new = Units(t, 5);
+  for_single_rows(t, [&](auto m) __attribute__((always_inline)) {
+    const auto c = c_units[m];
+    const auto v10 = sigmoid(table, narrow(round(add(shl(widened(f_sums[m]), n6), mul(p_f_units[m], c)), n8)));
+    const auto v19 = sigmoid(table, narrow(round(add(shl(widened(i_sums[m]), n15), mul(p_i_units[m], c)), n17)));
+    const auto g = tanh(table, g_sums[m]);
+    const auto c1 = narrow(round(add(mul(v10, c), shr(mul(v19, g), n23)), n25));
+    const auto v32 = sigmoid(table, narrow(round(add(shl(widened(o_sums[m]), n28), mul(p_o_units[m], c1)), n30)));
+    h_new.write(m, narrow(round(mul(v32, c1), n34)));
+    c_new.write(m, c1);
+  });
+}
+
+// NOAF: no output activation (Greff et al. 2017)
+void noaf_integer_6(const IntTile &t) {
+  const Units h_new = Units(t, 4);
+  const IntTable &table = *t.table;
+  const Units p_o_units = Units(t, 0);
+  const Units p_f_units = Units(t, 1);
+  const Units c_units = Units(t, 2);
+  const Sums f_sums = Sums(t, 1);
+  const Units p_i_units = Units(t, 3);
+  const Sums i_sums = Sums(t, 0);
+  const Sums g_sums = Sums(t, 2);
+  const int32_t n23 = t.n[46];
+  const int32_t n25 = t.n[50];
+  const Sums o_sums = Sums(t, 3);
+  const Units c_new = Units(t, 5);
+  for_single_rows(t, [&](auto m) __attribute__((always_inline)) {
+    const auto c = c_units[m];
+    const auto v10 = sigmoid(table, add_saturated(f_sums[m], product15(p_f_units[m], c)));
+    const auto v19 = sigmoid(table, add_saturated(i_sums[m], product15(p_i_units[m], c)));
+    const auto g = tanh(table, g_sums[m]);
+    const auto c1 = narrow(round(add(mul(v10, c), shr(mul(v19, g), n23)), n25));
+    const auto v32 = sigmoid(table, add_saturated(o_sums[m], product15(p_o_units[m], c1)));
+    h_new.write(m, product15(v32, c1));
+    c_new.write(m, c1);
+  });
+}
+
+// NOAF: no output activation (Greff et al. 2017)
+void noaf_integer_7(const IntTile &t) {
+  const Units h_new = Units(t, 4);
+  const IntTable &table = *t.table;
+  const Units p_o_units = Units(t, 0);
+  const Units p_f_units = Units(t, 1);
+  const Units c_units = Units(t, 2);
+  const Sums f_sums = Sums(t, 1);
+  const Units p_i_units = Units(t, 3);
+  const Sums i_sums = Sums(t, 0);
+  const Sums g_sums = Sums(t, 2);
+  const int32_t n23 = t.n[46];
+  const int32_t n25 = t.n[50];
+  const Sums o_sums = Sums(t, 3);
+  const int32_t n34 = t.n[68];
+  const Units c_new = Units(t, 5);
+  for_single_rows(t, [&](auto m) __attribute__((always_inline)) {
+    const auto c = c_units[m];
+    const auto v10 = sigmoid(table, add_saturated(f_sums[m], product15(p_f_units[m], c)));
+    const auto v19 = sigmoid(table, add_saturated(i_sums[m], product15(p_i_units[m], c)));
+    const auto g = tanh(table, g_sums[m]);
+    const auto c1 = narrow(round(add(mul(v10, c), shr(mul(v19, g), n23)), n25));
+    const auto v32 = sigmoid(table, add_saturated(o_sums[m], product15(p_o_units[m], c1)));
+    h_new.write(m, narrow(round(mul(v32, c1), n34)));
+    c_new.write(m, c1);
+  });
+}
+
+// NOAF: no output activation (Greff et al. 2017)
+void noaf_integer_8(const IntTile &t) {
+  const Units h_new = Units(t, 4);
+  const IntTable &table = *t.table;
+  const Sums o_sums = Sums(t, 3);
+  const int32_t n30 = t.n[60];
+  const Units p_o_units = Units(t, 0);
+  const Sums f_sums = Sums(t, 1);
+  const int32_t n6 = t.n[12];
+  const Units p_f_units = Units(t, 1);
+  const Units c_units = Units(t, 2);
+  const int32_t n7 = t.n[14];
+  const int32_t n9 = t.n[18];
+  const Sums i_sums = Sums(t, 0);
+  const int32_t n16 = t.n[32];
+  const Units p_i_units = Units(t, 3);
+  const int32_t n17 = t.n[34];
+  const int32_t n19 = t.n[38];
+  const Sums g_sums = Sums(t, 2);
+  const int32_t n25 = t.n[50];
+  const int32_t n27 = t.n[54];
+  const int32_t n31 = t.n[62];
+  const int32_t n33 = t.n[66];
+  const Units c_new = Units(t, 5);
+  for_single_rows(t, [&](auto m) __attribute__((always_inline)) {
+    const auto c = c_units[m];
+    const auto v11 = sigmoid(table, narrow(round(add(shl(widened(f_sums[m]), n6), shr(mul(p_f_units[m], c), n7)), n9)));
+    const auto v21 = sigmoid(table, narrow(round(add(shl(widened(i_sums[m]), n16), shr(mul(p_i_units[m], c), n17)), n19)));
+    const auto g = tanh(table, g_sums[m]);
+    const auto c1 = narrow(round(add(mul(v11, c), shr(mul(v21, g), n25)), n27));
+    const auto v35 = sigmoid(table, narrow(round(add(shl(widened(o_sums[m]), n30), shr(mul(p_o_units[m], c1), n31)), n33)));
+    h_new.write(m, product15(v35, c1));
+    c_new.write(m, c1);
+  });
+}
+
+// NOAF: no output activation (Greff et al. 2017)
+void noaf_integer_9(const IntTile &t) {
+  const Units h_new = Units(t, 4);
+  const IntTable &table = *t.table;
+  const Sums o_sums = Sums(t, 3);
+  const int32_t n30 = t.n[60];
+  const Units p_o_units = Units(t, 0);
+  const Sums f_sums = Sums(t, 1);
+  const int32_t n6 = t.n[12];
+  const Units p_f_units = Units(t, 1);
+  const Units c_units = Units(t, 2);
+  const int32_t n7 = t.n[14];
+  const int32_t n9 = t.n[18];
+  const Sums i_sums = Sums(t, 0);
+  const int32_t n16 = t.n[32];
+  const Units p_i_units = Units(t, 3);
+  const int32_t n17 = t.n[34];
+  const int32_t n19 = t.n[38];
+  const Sums g_sums = Sums(t, 2);
+  const int32_t n25 = t.n[50];
+  const int32_t n27 = t.n[54];
+  const int32_t n31 = t.n[62];
+  const int32_t n33 = t.n[66];
+  const int32_t n37 = t.n[74];
+  const Units c_new = Units(t, 5);
+  for_single_rows(t, [&](auto m) __attribute__((always_inline)) {
+    const auto c = c_units[m];
+    const auto v11 = sigmoid(table, narrow(round(add(shl(widened(f_sums[m]), n6), shr(mul(p_f_units[m], c), n7)), n9)));
+    const auto v21 = sigmoid(table, narrow(round(add(shl(widened(i_sums[m]), n16), shr(mul(p_i_units[m], c), n17)), n19)));
+    const auto g = tanh(table, g_sums[m]);
+    const auto c1 = narrow(round(add(mul(v11, c), shr(mul(v21, g), n25)), n27));
+    const auto v35 = sigmoid(table, narrow(round(add(shl(widened(o_sums[m]), n30), shr(mul(p_o_units[m], c1), n31)), n33)));
+    h_new.write(m, narrow(round(mul(v35, c1), n37)));
+    c_new.write(m, c1);
+  });
+}
+
+// NOAF: no output activation (Greff et al. 2017)
+void noaf_integer_10(const IntTile &t) {
+  const Units h_new = Units(t, 4);
+  const IntTable &table = *t.table;
+  const Sums o_sums = Sums(t, 3);
+  const int32_t n29 = t.n[58];
+  const Units p_o_units = Units(t, 0);
+  const Sums f_sums = Sums(t, 1);
+  const int32_t n6 = t.n[12];
+  const Units p_f_units = Units(t, 1);
+  const Units c_units = Units(t, 2);
+  const int32_t n7 = t.n[14];
+  const int32_t n9 = t.n[18];
+  const Sums i_sums = Sums(t, 0);
+  const int32_t n16 = t.n[32];
+  const Units p_i_units = Units(t, 3);
+  const int32_t n17 = t.n[34];
+  const int32_t n19 = t.n[38];
+  const Sums g_sums = Sums(t, 2);
+  const int32_t n26 = t.n[52];
+  const int32_t n30 = t.n[60];
+  const int32_t n32 = t.n[64];
+  const Units c_new = Units(t, 5);
+  for_single_rows(t, [&](auto m) __attribute__((always_inline)) {
+    const auto c = c_units[m];
+    const auto v11 = sigmoid(table, narrow(round(add(shl(widened(f_sums[m]), n6), shr(mul(p_f_units[m], c), n7)), n9)));
+    const auto v21 = sigmoid(table, narrow(round(add(shl(widened(i_sums[m]), n16), shr(mul(p_i_units[m], c), n17)), n19)));
+    const auto g = tanh(table, g_sums[m]);
+    const auto c1 = narrow(round(add(mul(v11, c), mul(v21, g)), n26));
+    const auto v34 = sigmoid(table, narrow(round(add(shl(widened(o_sums[m]), n29), shr(mul(p_o_units[m], c1), n30)), n32)));
+    h_new.write(m, product15(v34, c1));
+    c_new.write(m, c1);
+  });
+}
+
+// CIFG: coupled input and forget gate (Greff et al. 2017)
+void cifg_integer_0(const IntTile &t) {
+  const Units h_new = Units(t, 3);
+  const IntTable &table = *t.table;
+  const Sums o_sums = Sums(t, 2);
+  const int32_t n16 = t.n[32];
+  const Units p_o_units = Units(t, 0);
+  const Sums i_sums = Sums(t, 0);
+  const int32_t n6 = t.n[12];
+  const Units p_i_units = Units(t, 1);
+  const Units c_units = Units(t, 2);
+  const int32_t n7 = t.n[14];
+  const int32_t n9 = t.n[18];
+  const Sums g_sums = Sums(t, 1);
+  const int32_t n14 = t.n[28];
+  const int32_t n17 = t.n[34];
+  const int32_t n19 = t.n[38];
+  const int32_t n22 = t.n[44];
+  const Units c_new = Units(t, 4);
+  for_single_rows(t, [&](auto m) __attribute__((always_inline)) {
+    const auto c = c_units[m];
+    const auto v11 = sigmoid(table, narrow(round(add(shl(widened(i_sums[m]), n6), shr(mul(p_i_units[m], c), n7)), n9)));
+    const auto g = tanh(table, g_sums[m]);
+    const auto c1 = narrow(lerp(v11, c, g, n14));
+    const auto v21 = sigmoid(table, narrow(round(add(shl(widened(o_sums[m]), n16), shr(mul(p_o_units[m], c1), n17)), n19)));
+    const auto v23 = tanh(table, round(c1, n22));
+    h_new.write(m, product15(v21, v23));
+    c_new.write(m, c1);
+  });
+}
+
+// FGR: full gate recurrence (Greff et al. 2017)
+void fgr_integer_0(const IntTile &t) {
+  const Units h_new = Units(t, 4);
+  const IntTable &table = *t.table;
+  const Sums W_o_R_o_R_o_i_R_o_f_R_o_o_sums = Sums(t, 3);
+  const int32_t n28 = t.n[56];
+  const Units p_o_units = Units(t, 0);
+  const Sums W_f_R_f_R_f_i_R_f_f_R_f_o_sums = Sums(t, 1);
+  const int32_t n6 = t.n[12];
+  const Units p_f_units = Units(t, 1);
+  const Units c_units = Units(t, 2);
+  const int32_t n8 = t.n[16];
+  const Sums W_i_R_i_R_i_i_R_i_f_R_i_o_sums = Sums(t, 0);
+  const int32_t n15 = t.n[30];
+  const Units p_i_units = Units(t, 3);
+  const int32_t n17 = t.n[34];
+  const Sums g_sums = Sums(t, 2);
+  const int32_t n23 = t.n[46];
+  const int32_t n25 = t.n[50];
+  const int32_t n30 = t.n[60];
+  const int32_t n33 = t.n[66];
+  const Units c_new = Units(t, 5);
+  const Units i_new = Units(t, 6);
+  const Units f_new = Units(t, 7);
+  const Units o_new = Units(t, 8);
+  for_single_rows(t, [&](auto m) __attribute__((always_inline)) {
+    const auto c = c_units[m];
+    const auto f1 = sigmoid(table, narrow(round(add(shl(widened(W_f_R_f_R_f_i_R_f_f_R_f_o_sums[m]), n6), mul(p_f_units[m], c)), n8)));
+    const auto i1 = sigmoid(table, narrow(round(add(shl(widened(W_i_R_i_R_i_i_R_i_f_R_i_o_sums[m]), n15), mul(p_i_units[m], c)), n17)));
+    const auto g = tanh(table, g_sums[m]);
+    const auto c1 = narrow(round(add(mul(f1, c), shr(mul(i1, g), n23)), n25));
+    const auto o1 = sigmoid(table, narrow(round(add(shl(widened(W_o_R_o_R_o_i_R_o_f_R_o_o_sums[m]), n28), mul(p_o_units[m], c1)), n30)));
+    const auto v35 = tanh(table, narrow(shl(widened(c1), n33)));
+    h_new.write(m, product15(o1, v35));
+    c_new.write(m, c1);
+    i_new.write(m, i1);
+    f_new.write(m, f1);
+    o_new.write(m, o1);
+  });
+}
+
+// FGR: full gate recurrence (Greff et al. 2017)
+void fgr_integer_1(const IntTile &t) {
+  const Units h_new = Units(t, 4);
+  const IntTable &table = *t.table;
+  const Sums W_o_R_o_R_o_i_R_o_f_R_o_o_sums = Sums(t, 3);
+  const int32_t n28 = t.n[56];
+  const Units p_o_units = Units(t, 0);
+  const Sums W_f_R_f_R_f_i_R_f_f_R_f_o_sums = Sums(t, 1);
+  const int32_t n6 = t.n[12];
+  const Units p_f_units = Units(t, 1);
+  const Units c_units = Units(t, 2);
+  const int32_t n8 = t.n[16];
+  const Sums W_i_R_i_R_i_i_R_i_f_R_i_o_sums = Sums(t, 0);
+  const int32_t n15 = t.n[30];
+  const Units p_i_units = Units(t, 3);
+  const int32_t n17 = t.n[34];
+  const Sums g_sums = Sums(t, 2);
+  const int32_t n23 = t.n[46];
+  const int32_t n25 = t.n[50];
+  const int32_t n30 = t.n[60];
+  const Units c_new = Units(t, 5);
+  const Units i_new = Units(t, 6);
+  const Units f_new = Units(t, 7);
+  const Units o_new = Units(t, 8);
+  for_single_rows(t, [&](auto m) __attribute__((always_inline)) {
+    const auto c = c_units[m];
+    const auto f1 = sigmoid(table, narrow(round(add(shl(widened(W_f_R_f_R_f_i_R_f_f_R_f_o_sums[m]), n6), mul(p_f_units[m], c)), n8)));
+    const auto i1 = sigmoid(table, narrow(round(add(shl(widened(W_i_R_i_R_i_i_R_i_f_R_i_o_sums[m]), n15), mul(p_i_units[m], c)), n17)));
+    const auto g = tanh(table, g_sums[m]);
+    const auto c1 = narrow(round(add(mul(f1, c), shr(mul(i1, g), n23)), n25));
+    const auto o1 = sigmoid(table, narrow(round(add(shl(widened(W_o_R_o_R_o_i_R_o_f_R_o_o_sums[m]), n28), mul(p_o_units[m], c1)), n30)));
+    const auto c1_ = tanh(table, c1);
+    h_new.write(m, product15(o1, c1_));
+    c_new.write(m, c1);
+    i_new.write(m, i1);
+    f_new.write(m, f1);
+    o_new.write(m, o1);
+  });
+}
+
+// FGR: full gate recurrence (Greff et al. 2017)
+void fgr_integer_2(const IntTile &t) {
+  const Units h_new = Units(t, 4);
+  const IntTable &table = *t.table;
+  const Units p_o_units = Units(t, 0);
+  const Units p_f_units = Units(t, 1);
+  const Units c_units = Units(t, 2);
+  const Sums W_f_R_f_R_f_i_R_f_f_R_f_o_sums = Sums(t, 1);
+  const Units p_i_units = Units(t, 3);
+  const Sums W_i_R_i_R_i_i_R_i_f_R_i_o_sums = Sums(t, 0);
+  const Sums g_sums = Sums(t, 2);
+  const int32_t n23 = t.n[46];
+  const int32_t n25 = t.n[50];
+  const Sums W_o_R_o_R_o_i_R_o_f_R_o_o_sums = Sums(t, 3);
+  const int32_t n33 = t.n[66];
+  const Units c_new = Units(t, 5);
+  const Units i_new = Units(t, 6);
+  const Units f_new = Units(t, 7);
+  const Units o_new = Units(t, 8);
+  for_single_rows(t, [&](auto m) __attribute__((always_inline)) {
+    const auto c = c_units[m];
+    const auto f1 = sigmoid(table, add_saturated(W_f_R_f_R_f_i_R_f_f_R_f_o_sums[m], product15(p_f_units[m], c)));
+    const auto i1 = sigmoid(table, add_saturated(W_i_R_i_R_i_i_R_i_f_R_i_o_sums[m], product15(p_i_units[m], c)));
+    const auto g = tanh(table, g_sums[m]);
+    const auto c1 = narrow(round(add(mul(f1, c), shr(mul(i1, g), n23)), n25));
+    const auto o1 = sigmoid(table, add_saturated(W_o_R_o_R_o_i_R_o_f_R_o_o_sums[m], product15(p_o_units[m], c1)));
+    const auto v34 = tanh(table, round(c1, n33));
+    h_new.write(m, product15(o1, v34));
+    c_new.write(m, c1);
+    i_new.write(m, i1);
+    f_new.write(m, f1);
+    o_new.write(m, o1);
+  });
+}
+
+// FGR: full gate recurrence (Greff et al. 2017)
+void fgr_integer_3(const IntTile &t) {
+  const Units h_new = Units(t, 4);
+  const IntTable &table = *t.table;
+  const Sums W_o_R_o_R_o_i_R_o_f_R_o_o_sums = Sums(t, 3);
+  const int32_t n30 = t.n[60];
+  const Units p_o_units = Units(t, 0);
+  const Sums W_f_R_f_R_f_i_R_f_f_R_f_o_sums = Sums(t, 1);
+  const int32_t n6 = t.n[12];
+  const Units p_f_units = Units(t, 1);
+  const Units c_units = Units(t, 2);
+  const int32_t n7 = t.n[14];
+  const int32_t n9 = t.n[18];
+  const Sums W_i_R_i_R_i_i_R_i_f_R_i_o_sums = Sums(t, 0);
+  const int32_t n16 = t.n[32];
+  const Units p_i_units = Units(t, 3);
+  const int32_t n17 = t.n[34];
+  const int32_t n19 = t.n[38];
+  const Sums g_sums = Sums(t, 2);
+  const int32_t n25 = t.n[50];
+  const int32_t n27 = t.n[54];
+  const int32_t n31 = t.n[62];
+  const int32_t n33 = t.n[66];
+  const int32_t n36 = t.n[72];
+  const Units c_new = Units(t, 5);
+  const Units i_new = Units(t, 6);
+  const Units f_new = Units(t, 7);
+  const Units o_new = Units(t, 8);
+  for_single_rows(t, [&](auto m) __attribute__((always_inline)) {
+    const auto c = c_units[m];
+    const auto f1 = sigmoid(table, narrow(round(add(shl(widened(W_f_R_f_R_f_i_R_f_f_R_f_o_sums[m]), n6), shr(mul(p_f_units[m], c), n7)), n9)));
+    const auto i1 = sigmoid(table, narrow(round(add(shl(widened(W_i_R_i_R_i_i_R_i_f_R_i_o_sums[m]), n16), shr(mul(p_i_units[m], c), n17)), n19)));
+    const auto g = tanh(table, g_sums[m]);
+    const auto c1 = narrow(round(add(mul(f1, c), shr(mul(i1, g), n25)), n27));
+    const auto o1 = sigmoid(table, narrow(round(add(shl(widened(W_o_R_o_R_o_i_R_o_f_R_o_o_sums[m]), n30), shr(mul(p_o_units[m], c1), n31)), n33)));
+    const auto v37 = tanh(table, round(c1, n36));
+    h_new.write(m, product15(o1, v37));
+    c_new.write(m, c1);
+    i_new.write(m, i1);
+    f_new.write(m, f1);
+    o_new.write(m, o1);
+  });
+}
+
+// FGR: full gate recurrence (Greff et al. 2017)
+void fgr_integer_4(const IntTile &t) {
+  const Units h_new = Units(t, 4);
+  const IntTable &table = *t.table;
+  const Sums W_o_R_o_R_o_i_R_o_f_R_o_o_sums = Sums(t, 3);
+  const int32_t n29 = t.n[58];
+  const Units p_o_units = Units(t, 0);
+  const Sums W_f_R_f_R_f_i_R_f_f_R_f_o_sums = Sums(t, 1);
+  const int32_t n6 = t.n[12];
+  const Units p_f_units = Units(t, 1);
+  const Units c_units = Units(t, 2);
+  const int32_t n7 = t.n[14];
+  const int32_t n9 = t.n[18];
+  const Sums W_i_R_i_R_i_i_R_i_f_R_i_o_sums = Sums(t, 0);
+  const int32_t n16 = t.n[32];
+  const Units p_i_units = Units(t, 3);
+  const int32_t n17 = t.n[34];
+  const int32_t n19 = t.n[38];
+  const Sums g_sums = Sums(t, 2);
+  const int32_t n26 = t.n[52];
+  const int32_t n30 = t.n[60];
+  const int32_t n32 = t.n[64];
+  const int32_t n35 = t.n[70];
+  const Units c_new = Units(t, 5);
+  const Units i_new = Units(t, 6);
+  const Units f_new = Units(t, 7);
+  const Units o_new = Units(t, 8);
+  for_single_rows(t, [&](auto m) __attribute__((always_inline)) {
+    const auto c = c_units[m];
+    const auto f1 = sigmoid(table, narrow(round(add(shl(widened(W_f_R_f_R_f_i_R_f_f_R_f_o_sums[m]), n6), shr(mul(p_f_units[m], c), n7)), n9)));
+    const auto i1 = sigmoid(table, narrow(round(add(shl(widened(W_i_R_i_R_i_i_R_i_f_R_i_o_sums[m]), n16), shr(mul(p_i_units[m], c), n17)), n19)));
+    const auto g = tanh(table, g_sums[m]);
+    const auto c1 = narrow(round(add(mul(f1, c), mul(i1, g)), n26));
+    const auto o1 = sigmoid(table, narrow(round(add(shl(widened(W_o_R_o_R_o_i_R_o_f_R_o_o_sums[m]), n29), shr(mul(p_o_units[m], c1), n30)), n32)));
+    const auto v36 = tanh(table, round(c1, n35));
+    h_new.write(m, product15(o1, v36));
+    c_new.write(m, c1);
+    i_new.write(m, i1);
+    f_new.write(m, f1);
+    o_new.write(m, o1);
+  });
+}
+
 struct CompiledIntegers {
   IntStep run;
 };
@@ -194,8 +1906,65 @@ const CompiledIntegers INTEGER_STEPS[] = {
     {gru_integer_1},
     {gru_before_integer_0},
     {gru_before_integer_1},
+    {mgu_integer_0},
+    {mgu_integer_1},
+    {fastgrnn_integer_0},
+    {fastgrnn_integer_1},
+    {fastgrnn_integer_2},
     {lstm_integer_0},
     {lstm_integer_1},
     {lstm_integer_2},
     {lstm_integer_3},
+    {lstm_1997_integer_0},
+    {lstm_1997_integer_1},
+    {lstm_1997_integer_2},
+    {lstm_1997_integer_3},
+    {lstm_peephole_integer_0},
+    {lstm_peephole_integer_1},
+    {lstm_peephole_integer_2},
+    {lstm_peephole_integer_3},
+    {lstm_peephole_integer_4},
+    {lstm_projected_integer_0},
+    {mingru_integer_0},
+    {mingru_integer_1},
+    {mingru_integer_2},
+    {nig_integer_0},
+    {nig_integer_1},
+    {nig_integer_2},
+    {nig_integer_3},
+    {nig_integer_4},
+    {nfg_integer_0},
+    {nfg_integer_1},
+    {nfg_integer_2},
+    {nfg_integer_3},
+    {nfg_integer_4},
+    {nog_integer_0},
+    {nog_integer_1},
+    {nog_integer_2},
+    {nog_integer_3},
+    {nog_integer_4},
+    {niaf_integer_0},
+    {niaf_integer_1},
+    {niaf_integer_2},
+    {niaf_integer_3},
+    {niaf_integer_4},
+    {niaf_integer_5},
+    {niaf_integer_6},
+    {noaf_integer_0},
+    {noaf_integer_1},
+    {noaf_integer_2},
+    {noaf_integer_3},
+    {noaf_integer_4},
+    {noaf_integer_5},
+    {noaf_integer_6},
+    {noaf_integer_7},
+    {noaf_integer_8},
+    {noaf_integer_9},
+    {noaf_integer_10},
+    {cifg_integer_0},
+    {fgr_integer_0},
+    {fgr_integer_1},
+    {fgr_integer_2},
+    {fgr_integer_3},
+    {fgr_integer_4},
 };

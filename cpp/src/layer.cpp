@@ -141,6 +141,7 @@ gatecell_status gatecell_layer_new(const gatecell_plan *plan, gatecell_type type
       p.vectors = (p.units + PAD - 1) / PAD;
       p.groups = groups_of(*plan, loop, layer->sizes);
       p.panel = panel_of(p.groups);
+      p.shape = find_shape(loop, p.groups);
       p.given = given_of(*plan, p.groups);
       const int64_t before = total;
       for (Group &g : p.groups) {

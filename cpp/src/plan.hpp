@@ -68,8 +68,9 @@ struct PackedLoop {
   int64_t units = 0, vectors = 0;  // of the axis; vectors of 16 units, the last one padded with zeros
   int64_t panel = 1;               // vectors side by side in a panel
   std::vector<Group> groups;
-  int64_t bias = 0;   // [accumulator][padded units]
-  int64_t given = 0;  // so many segments, the first, have sources that no step writes
+  int32_t shape = -1;  // of its groups, the index among the compiled ones
+  int64_t bias = 0;    // [accumulator][padded units]
+  int64_t given = 0;   // so many segments, the first, have sources that no step writes
 };
 
 }  // namespace gatecell

@@ -1,8 +1,8 @@
 // A plan over time: stages of reductions, products and loops over units.  Included once per instruction set.  Knows no cell.
 //
 // Products fill the accumulators of a tile in L1 (a few rows, one panel of units), then the loop's step runs on the tile:
-// a compiled one where the plan's instructions have one, else the interpreter.  Where a tile's sums fit the registers, both
-// are one function (tile.inl).  All give the same bits.
+// a compiled one where the plan's instructions have one, else the interpreter.  Where a tile's sums fit the registers, one function
+// computes them all (tile.inl), else chunks of vectors do (product.inl).  All give the same bits.
 
 #include "interpret.inl"
 #include "steps.inl"
@@ -10,6 +10,12 @@
 // Only float32 has compiled steps.
 template <class R> const CompiledStep *compiled(int32_t) { return nullptr; }
 template <> const CompiledStep *compiled<float>(int32_t step) { return step < 0 ? nullptr : STEPS + step; }
+template <class R> const Tiles *tiles_of(const CompiledStep *, int32_t) { return nullptr; }
+template <> const Tiles *tiles_of<float>(const CompiledStep *step, int32_t shape) {
+  if (!step || shape < 0) return nullptr;
+  const Tiles *tiles = step->shape == shape ? &step->fused : SUMS + shape;
+  return tiles->tile[1] ? tiles : nullptr;
+}
 
 // Laid out in its scratch, where it lies itself, and then run as often as is wanted: nothing that a step needs is made anew in the next.
 template <class R> class Runner {
@@ -83,8 +89,9 @@ template <class R> class Runner {
     const Loop *loop;
     const PackedLoop *packed;
     const CompiledStep *step;
+    const Tiles *registers;      // null: none whose sums fit them
+    bool fused;                  // whether these run the step, too
     int64_t panel, width, most;  // vectors of a tile, of a tile of few rows; rows of a tile
-    bool fits;                   // whether sums may stay in registers
     Register<R> *reg;            // arrays where the tile is, then the loop's own
     Column<R> *columns;
     int64_t row_arrays;                  // how many arrays have one value a row: they become tiles of equal units
@@ -121,15 +128,16 @@ template <class R> class Runner {
     f.packed = &packed;
     f.active = -1;
     f.step = layer_.interpret ? nullptr : compiled<R>(loop.step);
-    f.fits = f.step && f.step->fits(packed);
+    f.registers = tiles_of<R>(f.step, packed.shape);
+    f.fused = f.registers && f.step->shape == packed.shape;
     f.panel = f.step || packed.panel >= TILE_VECTORS ? packed.panel : TILE_VECTORS;
     if (f.step && packed.groups.empty()) f.panel = packed.vectors;  // no weights to stay with: rows from end to end, as they lie
-    f.width = f.fits && f.step->most() ? FEW_PANELS * f.panel : f.panel;
+    f.width = f.registers ? FEW_PANELS * f.panel : f.panel;
     int64_t vectors = 1;
     for (const Group &g : packed.groups)
       vectors = greatest(vectors, static_cast<int64_t>(g.columns.size()) * packed.panel * 16 / Of<R>::lanes);
     f.most = packed.groups.empty() ? TILE_ROWS : tile_rows(vectors);
-    if (f.fits && f.step->most()) f.most = f.step->most();
+    if (f.registers) f.most = f.registers->most();
 
     // Accumulators, temporaries (a compiled step has its own) and values of rows are tiles; constants one row.
     const int64_t row = f.width * 16;
@@ -146,7 +154,12 @@ template <class R> class Runner {
       f.row_arrays += is_row(a);
       *reg++ = is_row(a) ? tile() : Register<R>{};
     }
-    for (int32_t k = 0; k < loop.accumulators; k++) *reg++ = tile();
+    for (int32_t k = 0; k < loop.accumulators; k++) {  // a row's lie side by side
+      R **table = take<R *>(TILE_ROWS);
+      rows_of(table, TILE_ROWS, shared + k * row, loop.accumulators * row);
+      *reg++ = {table, 0};
+    }
+    shared += loop.accumulators * TILE_ROWS * row;
     for (int32_t k = 0; k < loop.temporaries; k++) *reg++ = f.step ? Register<R>{} : tile();
     for (const Scalar &s : loop.scalars) {
       R **table = take<R *>(TILE_ROWS), *at = take<R>(row);
@@ -207,23 +220,24 @@ template <class R> class Runner {
       bool by_memory = false;
       for (int64_t k = 0, b = 0; k < f.blocks;) {
         const int64_t m = f.each + (k < f.rest);
-        const RunTile tile = f.fits ? f.step->tile_of(packed, m, n) : nullptr;
-        const int64_t blocks = tile && !f.row_arrays ? (k < f.rest ? f.rest : f.blocks) - k : 1;  // one after the other
+        const RunTile tile = f.registers ? f.registers->of(packed, m, n) : nullptr;
+        const bool fused = tile && f.fused;
+        const int64_t blocks = fused && !f.row_arrays ? (k < f.rest ? f.rest : f.blocks) - k : 1;  // one after the other
         if (f.row_arrays) spread(f, b, m, n);
         for (size_t a = 0; a < loop.arrays.size(); a++)
           if (!f.row_arrays || !is_row(loop.arrays[a])) f.reg[a] = {rows(loop.arrays[a]) + b, v0 * 16};
+        if (f.step && !fused && !packed.groups.empty()) fetch_step(*f.step, f.reg, m, n * 16);
         if (tile) {
           in_registers(tile, f, b, blocks * m, v0);
         } else {
           if (!by_memory) columns(f, v0, n);
           by_memory = true;
-          if (f.step && !packed.groups.empty()) fetch_step(*f.step, f.reg, m, n * 16);
           products(f, b, m, v0, n);
-          if (f.step)
-            run_step(*f.step, f.reg, m, n * 16);
-          else
-            interpret<R>(loop.code.data(), loop.code.size(), f.reg, m, n * 16);
         }
+        if (f.step && !fused)
+          run_step(*f.step, f.reg, m, n * 16);
+        else if (!f.step)
+          interpret<R>(loop.code.data(), loop.code.size(), f.reg, m, n * 16);
         k += blocks;
         b += blocks * m;
       }
@@ -319,7 +333,7 @@ template <class R> class Runner {
     return n;
   }
 
-  // The products of tiles and their steps in one, of `count` rows from b on and vectors from v on.
+  // The sums of tiles, and a fused step, of `count` rows from b on and vectors from v on.
   void in_registers(RunTile tile, const Frame &f, int64_t b, int64_t count, int64_t v) const {
     if constexpr (sizeof(R) == sizeof(float)) {
       const PackedLoop &packed = *f.packed;
@@ -335,7 +349,8 @@ template <class R> class Runner {
         next[g] = row * group.depth;
         w[g] = weights_ + group.weights + v * static_cast<int64_t>(group.columns.size()) * 16 * group.depth + skipped * row;
       }
-      tile({source, segments, w, next, start_.at + b * start_.row + v * 16, start_.row, packed.vectors * 16, f.reg, count});
+      R *const sum = f.reg[f.loop->arrays.size()].row[0];
+      tile({source, segments, w, next, start_.at + b * start_.row + v * 16, start_.row, packed.vectors * 16, f.reg, sum, count});
     }
   }
 

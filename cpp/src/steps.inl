@@ -3,7 +3,6 @@
 // RNN (tanh) (Elman 1990)
 struct rnn_tanh_infer_0 {
   constexpr static int arrays = 1, sums = 1;
-  constexpr static unsigned groups[] = {0b1};
   INLINE static void run(const Register<float> *r, int64_t m, int64_t u, const Vf *sum) {
     float *h_new = r[0].row[m] + r[0].unit + u;
     const Vf a4 = sum[0];
@@ -14,7 +13,6 @@ struct rnn_tanh_infer_0 {
 // RNN (tanh) (Elman 1990)
 struct rnn_tanh_back_0 {
   constexpr static int arrays = 4, sums = 0;
-  constexpr static unsigned groups[] = {0};
   INLINE static void run(const Register<float> *r, int64_t m, int64_t u, const Vf *) {
     const float *h_new = r[0].row[m] + r[0].unit + u;
     const float *carry_h = r[1].row[m] + r[1].unit + u;
@@ -28,7 +26,6 @@ struct rnn_tanh_back_0 {
 // RNN (tanh) (Elman 1990)
 struct rnn_tanh_back_1 {
   constexpr static int arrays = 1, sums = 1;
-  constexpr static unsigned groups[] = {0b1};
   INLINE static void run(const Register<float> *r, int64_t m, int64_t u, const Vf *sum) {
     float *carry_h_new = r[0].row[m] + r[0].unit + u;
     const Vf a8 = sum[0];
@@ -39,7 +36,6 @@ struct rnn_tanh_back_1 {
 // RNN (relu) (Elman 1990; Le, Jaitly & Hinton 2015)
 struct rnn_relu_infer_0 {
   constexpr static int arrays = 1, sums = 1;
-  constexpr static unsigned groups[] = {0b1};
   INLINE static void run(const Register<float> *r, int64_t m, int64_t u, const Vf *sum) {
     float *h_new = r[0].row[m] + r[0].unit + u;
     const Vf a4 = sum[0];
@@ -50,7 +46,6 @@ struct rnn_relu_infer_0 {
 // RNN (relu) (Elman 1990; Le, Jaitly & Hinton 2015)
 struct rnn_relu_back_0 {
   constexpr static int arrays = 4, sums = 0;
-  constexpr static unsigned groups[] = {0};
   INLINE static void run(const Register<float> *r, int64_t m, int64_t u, const Vf *) {
     const float *h_new = r[0].row[m] + r[0].unit + u;
     const float *carry_h = r[1].row[m] + r[1].unit + u;
@@ -63,7 +58,6 @@ struct rnn_relu_back_0 {
 // GRU (Cho et al. 2014, v1: reset after the product)
 struct gru_infer_0 {
   constexpr static int arrays = 2, sums = 4;
-  constexpr static unsigned groups[] = {0b111, 0b1011};
   INLINE static void run(const Register<float> *r, int64_t m, int64_t u, const Vf *sum) {
     const float *h = r[0].row[m] + r[0].unit + u;
     float *h_new = r[1].row[m] + r[1].unit + u;
@@ -78,7 +72,6 @@ struct gru_infer_0 {
 // GRU (Cho et al. 2014, v1: reset after the product)
 struct gru_train_0 {
   constexpr static int arrays = 6, sums = 4;
-  constexpr static unsigned groups[] = {0b111, 0b1011};
   INLINE static void run(const Register<float> *r, int64_t m, int64_t u, const Vf *sum) {
     const float *h = r[0].row[m] + r[0].unit + u;
     float *keep2 = r[1].row[m] + r[1].unit + u;
@@ -105,7 +98,6 @@ struct gru_train_0 {
 // GRU (Cho et al. 2014, v1: reset after the product)
 struct gru_back_0 {
   constexpr static int arrays = 12, sums = 0;
-  constexpr static unsigned groups[] = {0};
   INLINE static void run(const Register<float> *r, int64_t m, int64_t u, const Vf *) {
     const float *h = r[0].row[m] + r[0].unit + u;
     const float *keep3 = r[1].row[m] + r[1].unit + u;
@@ -139,7 +131,6 @@ struct gru_back_0 {
 // GRU (Cho et al. 2014, v1: reset after the product)
 struct gru_back_1 {
   constexpr static int arrays = 2, sums = 1;
-  constexpr static unsigned groups[] = {0b1};
   INLINE static void run(const Register<float> *r, int64_t m, int64_t u, const Vf *sum) {
     const float *buffer12 = r[0].row[m] + r[0].unit + u;
     float *carry_h_new = r[1].row[m] + r[1].unit + u;
@@ -151,7 +142,6 @@ struct gru_back_1 {
 // GRU (reset before) (Cho et al. 2014, v3: reset before the product)
 struct gru_before_infer_0 {
   constexpr static int arrays = 3, sums = 2;
-  constexpr static unsigned groups[] = {0b11};
   INLINE static void run(const Register<float> *r, int64_t m, int64_t u, const Vf *sum) {
     const float *h = r[0].row[m] + r[0].unit + u;
     float *buffer3 = r[1].row[m] + r[1].unit + u;
@@ -167,7 +157,6 @@ struct gru_before_infer_0 {
 // GRU (reset before) (Cho et al. 2014, v3: reset before the product)
 struct gru_before_infer_1 {
   constexpr static int arrays = 3, sums = 1;
-  constexpr static unsigned groups[] = {0b1};
   INLINE static void run(const Register<float> *r, int64_t m, int64_t u, const Vf *sum) {
     const float *buffer3 = r[0].row[m] + r[0].unit + u;
     const float *h = r[1].row[m] + r[1].unit + u;
@@ -180,7 +169,6 @@ struct gru_before_infer_1 {
 // GRU (reset before) (Cho et al. 2014, v3: reset before the product)
 struct gru_before_train_0 {
   constexpr static int arrays = 4, sums = 2;
-  constexpr static unsigned groups[] = {0b11};
   INLINE static void run(const Register<float> *r, int64_t m, int64_t u, const Vf *sum) {
     const float *h = r[0].row[m] + r[0].unit + u;
     float *buffer6 = r[1].row[m] + r[1].unit + u;
@@ -199,7 +187,6 @@ struct gru_before_train_0 {
 // GRU (reset before) (Cho et al. 2014, v3: reset before the product)
 struct gru_before_train_1 {
   constexpr static int arrays = 5, sums = 1;
-  constexpr static unsigned groups[] = {0b1};
   INLINE static void run(const Register<float> *r, int64_t m, int64_t u, const Vf *sum) {
     const float *buffer6 = r[0].row[m] + r[0].unit + u;
     const float *h = r[1].row[m] + r[1].unit + u;
@@ -219,7 +206,6 @@ struct gru_before_train_1 {
 // GRU (reset before) (Cho et al. 2014, v3: reset before the product)
 struct gru_before_back_0 {
   constexpr static int arrays = 10, sums = 0;
-  constexpr static unsigned groups[] = {0};
   INLINE static void run(const Register<float> *r, int64_t m, int64_t u, const Vf *) {
     const float *keep0 = r[0].row[m] + r[0].unit + u;
     const float *h = r[1].row[m] + r[1].unit + u;
@@ -245,7 +231,6 @@ struct gru_before_back_0 {
 // GRU (reset before) (Cho et al. 2014, v3: reset before the product)
 struct gru_before_back_1 {
   constexpr static int arrays = 8, sums = 1;
-  constexpr static unsigned groups[] = {0b1};
   INLINE static void run(const Register<float> *r, int64_t m, int64_t u, const Vf *sum) {
     const float *h = r[0].row[m] + r[0].unit + u;
     const float *keep2 = r[1].row[m] + r[1].unit + u;
@@ -270,7 +255,6 @@ struct gru_before_back_1 {
 // GRU (reset before) (Cho et al. 2014, v3: reset before the product)
 struct gru_before_back_2 {
   constexpr static int arrays = 4, sums = 1;
-  constexpr static unsigned groups[] = {0b1};
   INLINE static void run(const Register<float> *r, int64_t m, int64_t u, const Vf *sum) {
     const float *buffer12 = r[0].row[m] + r[0].unit + u;
     const float *buffer13 = r[1].row[m] + r[1].unit + u;
@@ -281,10 +265,192 @@ struct gru_before_back_2 {
   }
 };
 
+// MGU: one gate (Zhou, Wu, Zhang & Zhou 2016)
+struct mgu_infer_0 {
+  constexpr static int arrays = 3, sums = 1;
+  INLINE static void run(const Register<float> *r, int64_t m, int64_t u, const Vf *sum) {
+    const float *h = r[0].row[m] + r[0].unit + u;
+    float *buffer3 = r[1].row[m] + r[1].unit + u;
+    float *buffer4 = r[2].row[m] + r[2].unit + u;
+    const Vf a4 = sum[0];
+    const Vf f = sigmoid(a4);
+    const Vf buffer4_ = f * load(h);
+    store(buffer3, f);
+    store(buffer4, buffer4_);
+  }
+};
+
+// MGU: one gate (Zhou, Wu, Zhang & Zhou 2016)
+struct mgu_infer_1 {
+  constexpr static int arrays = 3, sums = 1;
+  INLINE static void run(const Register<float> *r, int64_t m, int64_t u, const Vf *sum) {
+    const float *buffer3 = r[0].row[m] + r[0].unit + u;
+    const float *h = r[1].row[m] + r[1].unit + u;
+    float *h_new = r[2].row[m] + r[2].unit + u;
+    const Vf a9 = sum[0];
+    store(h_new, lerp(load(buffer3), load(h), tanh(a9)));
+  }
+};
+
+// MGU: one gate (Zhou, Wu, Zhang & Zhou 2016)
+struct mgu_train_1 {
+  constexpr static int arrays = 4, sums = 1;
+  INLINE static void run(const Register<float> *r, int64_t m, int64_t u, const Vf *sum) {
+    const float *keep0 = r[0].row[m] + r[0].unit + u;
+    const float *h = r[1].row[m] + r[1].unit + u;
+    float *keep1 = r[2].row[m] + r[2].unit + u;
+    float *h_new = r[3].row[m] + r[3].unit + u;
+    const Vf a9 = sum[0];
+    const Vf n = tanh(a9);
+    const Vf h_new_ = lerp(load(keep0), load(h), n);
+    store(keep1, n);
+    store(h_new, h_new_);
+  }
+};
+
+// MGU: one gate (Zhou, Wu, Zhang & Zhou 2016)
+struct mgu_back_0 {
+  constexpr static int arrays = 9, sums = 0;
+  INLINE static void run(const Register<float> *r, int64_t m, int64_t u, const Vf *) {
+    const float *keep0 = r[0].row[m] + r[0].unit + u;
+    const float *h = r[1].row[m] + r[1].unit + u;
+    const float *carry_h = r[2].row[m] + r[2].unit + u;
+    const float *dy = r[3].row[m] + r[3].unit + u;
+    const float *keep1 = r[4].row[m] + r[4].unit + u;
+    float *arg2 = r[5].row[m] + r[5].unit + u;
+    float *buffer9 = r[6].row[m] + r[6].unit + u;
+    float *buffer10 = r[7].row[m] + r[7].unit + u;
+    float *cross1 = r[8].row[m] + r[8].unit + u;
+    const Vf t7 = load(carry_h) + load(dy);
+    const Vf keep0_ = load(keep0);
+    const Vf t9 = t7 * keep0_;
+    const Vf keep1_ = load(keep1);
+    const Vf cross1_ = t9 * fnma(keep1_, keep1_, splat<Vf>(1.0f));
+    store(arg2, keep0_ * load(h));
+    store(buffer9, t7);
+    store(buffer10, t9);
+    store(cross1, cross1_);
+  }
+};
+
+// MGU: one gate (Zhou, Wu, Zhang & Zhou 2016)
+struct mgu_back_1 {
+  constexpr static int arrays = 6, sums = 1;
+  INLINE static void run(const Register<float> *r, int64_t m, int64_t u, const Vf *sum) {
+    const float *keep1 = r[0].row[m] + r[0].unit + u;
+    const float *h = r[1].row[m] + r[1].unit + u;
+    const float *buffer9 = r[2].row[m] + r[2].unit + u;
+    const float *keep0 = r[3].row[m] + r[3].unit + u;
+    float *buffer11 = r[4].row[m] + r[4].unit + u;
+    float *cross0 = r[5].row[m] + r[5].unit + u;
+    const Vf a15 = sum[0];
+    const Vf h_ = load(h);
+    const Vf keep0_ = load(keep0);
+    const Vf cross0_ = fma(load(buffer9), load(keep1) - h_, a15 * h_) * (keep0_ * (splat<Vf>(1.0f) - keep0_));
+    store(buffer11, a15);
+    store(cross0, cross0_);
+  }
+};
+
+// MGU: one gate (Zhou, Wu, Zhang & Zhou 2016)
+struct mgu_back_2 {
+  constexpr static int arrays = 5, sums = 1;
+  INLINE static void run(const Register<float> *r, int64_t m, int64_t u, const Vf *sum) {
+    const float *buffer9 = r[0].row[m] + r[0].unit + u;
+    const float *buffer10 = r[1].row[m] + r[1].unit + u;
+    const float *buffer11 = r[2].row[m] + r[2].unit + u;
+    const float *keep0 = r[3].row[m] + r[3].unit + u;
+    float *carry_h_new = r[4].row[m] + r[4].unit + u;
+    const Vf a23 = sum[0];
+    store(carry_h_new, fma(load(buffer11), load(keep0), a23 + (load(buffer9) - load(buffer10))));
+  }
+};
+
+// FastGRNN: one product for gate and candidate (Kusupati et al. 2018)
+struct fastgrnn_infer_0 {
+  constexpr static int arrays = 4, sums = 1;
+  INLINE static void run(const Register<float> *r, int64_t m, int64_t u, const Vf *sum) {
+    const float *p_z = r[0].row[m] + r[0].unit + u;
+    const float *p_n = r[1].row[m] + r[1].unit + u;
+    const float *h = r[2].row[m] + r[2].unit + u;
+    float *h_new = r[3].row[m] + r[3].unit + u;
+    const Vf a = sum[0];
+    const Vf z = sigmoid(load(p_z) + a);
+    store(h_new, fma(fma(sigmoid(load(r[16].row[0])), splat<Vf>(1.0f) - z, sigmoid(load(r[17].row[0]))), tanh(load(p_n) + a), z * load(h)));
+  }
+};
+
+// FastGRNN: one product for gate and candidate (Kusupati et al. 2018)
+struct fastgrnn_train_0 {
+  constexpr static int arrays = 6, sums = 1;
+  INLINE static void run(const Register<float> *r, int64_t m, int64_t u, const Vf *sum) {
+    const float *p_z = r[0].row[m] + r[0].unit + u;
+    const float *p_n = r[1].row[m] + r[1].unit + u;
+    const float *h = r[2].row[m] + r[2].unit + u;
+    float *keep0 = r[3].row[m] + r[3].unit + u;
+    float *keep1 = r[4].row[m] + r[4].unit + u;
+    float *h_new = r[5].row[m] + r[5].unit + u;
+    const Vf a = sum[0];
+    const Vf z = sigmoid(load(p_z) + a);
+    const Vf n = tanh(load(p_n) + a);
+    const Vf h_new_ = fma(fma(sigmoid(load(r[18].row[0])), splat<Vf>(1.0f) - z, sigmoid(load(r[19].row[0]))), n, z * load(h));
+    store(keep0, z);
+    store(keep1, n);
+    store(h_new, h_new_);
+  }
+};
+
+// FastGRNN: one product for gate and candidate (Kusupati et al. 2018)
+struct fastgrnn_back_0 {
+  constexpr static int arrays = 11, sums = 0;
+  INLINE static void run(const Register<float> *r, int64_t m, int64_t u, const Vf *) {
+    const float *keep0 = r[0].row[m] + r[0].unit + u;
+    const float *carry_h = r[1].row[m] + r[1].unit + u;
+    const float *dy = r[2].row[m] + r[2].unit + u;
+    const float *keep1 = r[3].row[m] + r[3].unit + u;
+    const float *h = r[4].row[m] + r[4].unit + u;
+    float *buffer13 = r[5].row[m] + r[5].unit + u;
+    float *cross4 = r[6].row[m] + r[6].unit + u;
+    float *cross3 = r[7].row[m] + r[7].unit + u;
+    float *cross2 = r[8].row[m] + r[8].unit + u;
+    float *cross1 = r[9].row[m] + r[9].unit + u;
+    float *cross0 = r[10].row[m] + r[10].unit + u;
+    const Vf keep0_ = load(keep0);
+    const Vf t4 = splat<Vf>(1.0f) - keep0_;
+    const Vf t1 = sigmoid(load(r[34].row[0]));
+    const Vf t7 = sigmoid(load(r[35].row[0]));
+    const Vf t11 = load(carry_h) + load(dy);
+    const Vf keep1_ = load(keep1);
+    const Vf t16 = t11 * keep1_;
+    const Vf t30 = t11 * fma(t1, t4, t7) * fnma(keep1_, keep1_, splat<Vf>(1.0f));
+    const Vf t32 = fma(t11, load(h), -(t16 * t1)) * (keep0_ * t4);
+    const Vf cross4_ = t16 * (t7 * (splat<Vf>(1.0f) - t7));
+    const Vf cross3_ = t16 * t4 * (t1 * (splat<Vf>(1.0f) - t1));
+    const Vf cross0_ = t32 + t30;
+    store(buffer13, t11);
+    store(cross4, cross4_);
+    store(cross3, cross3_);
+    store(cross2, t30);
+    store(cross1, t32);
+    store(cross0, cross0_);
+  }
+};
+
+// FastGRNN: one product for gate and candidate (Kusupati et al. 2018)
+struct fastgrnn_back_1 {
+  constexpr static int arrays = 3, sums = 1;
+  INLINE static void run(const Register<float> *r, int64_t m, int64_t u, const Vf *sum) {
+    const float *buffer13 = r[0].row[m] + r[0].unit + u;
+    const float *keep0 = r[1].row[m] + r[1].unit + u;
+    float *carry_h_new = r[2].row[m] + r[2].unit + u;
+    const Vf a34 = sum[0];
+    store(carry_h_new, fma(load(buffer13), load(keep0), a34));
+  }
+};
+
 // LSTM (Gers, Schmidhuber & Cummins 2000)
 struct lstm_infer_0 {
   constexpr static int arrays = 3, sums = 4;
-  constexpr static unsigned groups[] = {0b1111};
   INLINE static void run(const Register<float> *r, int64_t m, int64_t u, const Vf *sum) {
     const float *c = r[0].row[m] + r[0].unit + u;
     float *c_new = r[1].row[m] + r[1].unit + u;
@@ -303,7 +469,6 @@ struct lstm_infer_0 {
 // LSTM (Gers, Schmidhuber & Cummins 2000)
 struct lstm_train_0 {
   constexpr static int arrays = 7, sums = 4;
-  constexpr static unsigned groups[] = {0b1111};
   INLINE static void run(const Register<float> *r, int64_t m, int64_t u, const Vf *sum) {
     const float *c = r[0].row[m] + r[0].unit + u;
     float *keep0 = r[1].row[m] + r[1].unit + u;
@@ -334,7 +499,6 @@ struct lstm_train_0 {
 // LSTM (Gers, Schmidhuber & Cummins 2000)
 struct lstm_back_0 {
   constexpr static int arrays = 14, sums = 0;
-  constexpr static unsigned groups[] = {0};
   INLINE static void run(const Register<float> *r, int64_t m, int64_t u, const Vf *) {
     const float *c_new = r[0].row[m] + r[0].unit + u;
     const float *carry_h = r[1].row[m] + r[1].unit + u;
@@ -369,24 +533,1781 @@ struct lstm_back_0 {
   }
 };
 
+// LSTM of 1997 (no forget gate) (Hochreiter & Schmidhuber 1997)
+struct lstm_1997_infer_0 {
+  constexpr static int arrays = 3, sums = 3;
+  INLINE static void run(const Register<float> *r, int64_t m, int64_t u, const Vf *sum) {
+    const float *c = r[0].row[m] + r[0].unit + u;
+    float *c_new = r[1].row[m] + r[1].unit + u;
+    float *h_new = r[2].row[m] + r[2].unit + u;
+    const Vf i = sum[0];
+    const Vf g = sum[1];
+    const Vf o = sum[2];
+    const Vf c_ = fma(sigmoid(i), tanh(g), load(c));
+    const Vf h_new_ = sigmoid(o) * tanh(c_);
+    store(c_new, c_);
+    store(h_new, h_new_);
+  }
+};
+
+// LSTM of 1997 (no forget gate) (Hochreiter & Schmidhuber 1997)
+struct lstm_1997_train_0 {
+  constexpr static int arrays = 6, sums = 3;
+  INLINE static void run(const Register<float> *r, int64_t m, int64_t u, const Vf *sum) {
+    const float *c = r[0].row[m] + r[0].unit + u;
+    float *keep0 = r[1].row[m] + r[1].unit + u;
+    float *keep1 = r[2].row[m] + r[2].unit + u;
+    float *c_new = r[3].row[m] + r[3].unit + u;
+    float *keep2 = r[4].row[m] + r[4].unit + u;
+    float *h_new = r[5].row[m] + r[5].unit + u;
+    const Vf i = sum[0];
+    const Vf g = sum[1];
+    const Vf o = sum[2];
+    const Vf t11 = sigmoid(i);
+    const Vf t12 = tanh(g);
+    const Vf c_ = fma(t11, t12, load(c));
+    const Vf t16 = sigmoid(o);
+    const Vf h_new_ = t16 * tanh(c_);
+    store(keep0, t11);
+    store(keep1, t12);
+    store(c_new, c_);
+    store(keep2, t16);
+    store(h_new, h_new_);
+  }
+};
+
+// LSTM of 1997 (no forget gate) (Hochreiter & Schmidhuber 1997)
+struct lstm_1997_back_0 {
+  constexpr static int arrays = 11, sums = 0;
+  INLINE static void run(const Register<float> *r, int64_t m, int64_t u, const Vf *) {
+    const float *c_new = r[0].row[m] + r[0].unit + u;
+    const float *carry_h = r[1].row[m] + r[1].unit + u;
+    const float *dy = r[2].row[m] + r[2].unit + u;
+    const float *keep2 = r[3].row[m] + r[3].unit + u;
+    const float *carry_c = r[4].row[m] + r[4].unit + u;
+    const float *keep1 = r[5].row[m] + r[5].unit + u;
+    const float *keep0 = r[6].row[m] + r[6].unit + u;
+    float *carry_c_new = r[7].row[m] + r[7].unit + u;
+    float *cross2 = r[8].row[m] + r[8].unit + u;
+    float *cross1 = r[9].row[m] + r[9].unit + u;
+    float *cross0 = r[10].row[m] + r[10].unit + u;
+    const Vf t1 = tanh(load(c_new));
+    const Vf t4 = load(carry_h) + load(dy);
+    const Vf keep2_ = load(keep2);
+    const Vf t13 = fma(t4 * keep2_, fnma(t1, t1, splat<Vf>(1.0f)), load(carry_c));
+    const Vf cross2_ = t4 * t1 * (keep2_ * (splat<Vf>(1.0f) - keep2_));
+    const Vf keep0_ = load(keep0);
+    const Vf keep1_ = load(keep1);
+    const Vf cross1_ = t13 * keep0_ * fnma(keep1_, keep1_, splat<Vf>(1.0f));
+    const Vf cross0_ = t13 * keep1_ * (keep0_ * (splat<Vf>(1.0f) - keep0_));
+    store(carry_c_new, t13);
+    store(cross2, cross2_);
+    store(cross1, cross1_);
+    store(cross0, cross0_);
+  }
+};
+
+// LSTM (peepholes) (Gers & Schmidhuber 2000)
+struct lstm_peephole_infer_0 {
+  constexpr static int arrays = 6, sums = 4;
+  INLINE static void run(const Register<float> *r, int64_t m, int64_t u, const Vf *sum) {
+    const float *p_f = r[0].row[m] + r[0].unit + u;
+    const float *c = r[1].row[m] + r[1].unit + u;
+    const float *p_i = r[2].row[m] + r[2].unit + u;
+    const float *p_o = r[3].row[m] + r[3].unit + u;
+    float *c_new = r[4].row[m] + r[4].unit + u;
+    float *h_new = r[5].row[m] + r[5].unit + u;
+    const Vf i = sum[0];
+    const Vf f = sum[1];
+    const Vf g = sum[2];
+    const Vf o = sum[3];
+    const Vf c_ = load(c);
+    const Vf c1 = fma(sigmoid(fma(load(p_f), c_, f)), c_, sigmoid(fma(load(p_i), c_, i)) * tanh(g));
+    const Vf h_new_ = sigmoid(fma(load(p_o), c1, o)) * tanh(c1);
+    store(c_new, c1);
+    store(h_new, h_new_);
+  }
+};
+
+// LSTM (peepholes) (Gers & Schmidhuber 2000)
+struct lstm_peephole_train_0 {
+  constexpr static int arrays = 10, sums = 4;
+  INLINE static void run(const Register<float> *r, int64_t m, int64_t u, const Vf *sum) {
+    const float *p_f = r[0].row[m] + r[0].unit + u;
+    const float *c = r[1].row[m] + r[1].unit + u;
+    const float *p_i = r[2].row[m] + r[2].unit + u;
+    const float *p_o = r[3].row[m] + r[3].unit + u;
+    float *keep0 = r[4].row[m] + r[4].unit + u;
+    float *keep1 = r[5].row[m] + r[5].unit + u;
+    float *keep2 = r[6].row[m] + r[6].unit + u;
+    float *c_new = r[7].row[m] + r[7].unit + u;
+    float *keep3 = r[8].row[m] + r[8].unit + u;
+    float *h_new = r[9].row[m] + r[9].unit + u;
+    const Vf i = sum[0];
+    const Vf f = sum[1];
+    const Vf g = sum[2];
+    const Vf o = sum[3];
+    const Vf c_ = load(c);
+    const Vf t18 = sigmoid(fma(load(p_f), c_, f));
+    const Vf t23 = sigmoid(fma(load(p_i), c_, i));
+    const Vf t24 = tanh(g);
+    const Vf c1 = fma(t18, c_, t23 * t24);
+    const Vf t30 = sigmoid(fma(load(p_o), c1, o));
+    const Vf h_new_ = t30 * tanh(c1);
+    store(keep0, t18);
+    store(keep1, t23);
+    store(keep2, t24);
+    store(c_new, c1);
+    store(keep3, t30);
+    store(h_new, h_new_);
+  }
+};
+
+// LSTM (peepholes) (Gers & Schmidhuber 2000)
+struct lstm_peephole_back_0 {
+  constexpr static int arrays = 20, sums = 0;
+  INLINE static void run(const Register<float> *r, int64_t m, int64_t u, const Vf *) {
+    const float *c_new = r[0].row[m] + r[0].unit + u;
+    const float *carry_h = r[1].row[m] + r[1].unit + u;
+    const float *dy = r[2].row[m] + r[2].unit + u;
+    const float *keep3 = r[3].row[m] + r[3].unit + u;
+    const float *carry_c = r[4].row[m] + r[4].unit + u;
+    const float *p_o = r[5].row[m] + r[5].unit + u;
+    const float *keep2 = r[6].row[m] + r[6].unit + u;
+    const float *keep1 = r[7].row[m] + r[7].unit + u;
+    const float *c = r[8].row[m] + r[8].unit + u;
+    const float *keep0 = r[9].row[m] + r[9].unit + u;
+    const float *p_f = r[10].row[m] + r[10].unit + u;
+    const float *p_i = r[11].row[m] + r[11].unit + u;
+    float *cross3 = r[12].row[m] + r[12].unit + u;
+    float *cross6 = r[13].row[m] + r[13].unit + u;
+    float *cross2 = r[14].row[m] + r[14].unit + u;
+    float *cross0 = r[15].row[m] + r[15].unit + u;
+    float *cross5 = r[16].row[m] + r[16].unit + u;
+    float *cross1 = r[17].row[m] + r[17].unit + u;
+    float *cross4 = r[18].row[m] + r[18].unit + u;
+    float *carry_c_new = r[19].row[m] + r[19].unit + u;
+    const Vf c_new_ = load(c_new);
+    const Vf t4 = tanh(c_new_);
+    const Vf t7 = load(carry_h) + load(dy);
+    const Vf keep3_ = load(keep3);
+    const Vf t19 = t7 * t4 * (keep3_ * (splat<Vf>(1.0f) - keep3_));
+    const Vf t22 = fma(t19, load(p_o), fma(t7 * keep3_, fnma(t4, t4, splat<Vf>(1.0f)), load(carry_c)));
+    const Vf keep2_ = load(keep2);
+    const Vf keep1_ = load(keep1);
+    const Vf t32 = t22 * keep2_ * (keep1_ * (splat<Vf>(1.0f) - keep1_));
+    const Vf c_ = load(c);
+    const Vf keep0_ = load(keep0);
+    const Vf t42 = t22 * c_ * (keep0_ * (splat<Vf>(1.0f) - keep0_));
+    const Vf cross6_ = t19 * c_new_;
+    const Vf cross2_ = t22 * keep1_ * fnma(keep2_, keep2_, splat<Vf>(1.0f));
+    const Vf cross5_ = t32 * c_;
+    const Vf cross4_ = t42 * c_;
+    const Vf carry_c_new_ = fma(t22, keep0_, fma(t32, load(p_i), t42 * load(p_f)));
+    store(cross3, t19);
+    store(cross6, cross6_);
+    store(cross2, cross2_);
+    store(cross0, t32);
+    store(cross5, cross5_);
+    store(cross1, t42);
+    store(cross4, cross4_);
+    store(carry_c_new, carry_c_new_);
+  }
+};
+
+// LSTM (projection) (Sak, Senior & Beaufays 2014, without peepholes)
+struct lstm_projected_back_0 {
+  constexpr static int arrays = 4, sums = 0;
+  INLINE static void run(const Register<float> *r, int64_t m, int64_t u, const Vf *) {
+    const float *c_new = r[0].row[m] + r[0].unit + u;
+    const float *keep3 = r[1].row[m] + r[1].unit + u;
+    float *buffer17 = r[2].row[m] + r[2].unit + u;
+    float *arg5 = r[3].row[m] + r[3].unit + u;
+    const Vf t1 = tanh(load(c_new));
+    const Vf arg5_ = load(keep3) * t1;
+    store(buffer17, t1);
+    store(arg5, arg5_);
+  }
+};
+
+// LSTM (projection) (Sak, Senior & Beaufays 2014, without peepholes)
+struct lstm_projected_back_1 {
+  constexpr static int arrays = 3, sums = 0;
+  INLINE static void run(const Register<float> *r, int64_t m, int64_t u, const Vf *) {
+    const float *carry_h = r[0].row[m] + r[0].unit + u;
+    const float *dy = r[1].row[m] + r[1].unit + u;
+    float *cross4 = r[2].row[m] + r[2].unit + u;
+    store(cross4, load(carry_h) + load(dy));
+  }
+};
+
+// LSTM (projection) (Sak, Senior & Beaufays 2014, without peepholes)
+struct lstm_projected_back_2 {
+  constexpr static int arrays = 12, sums = 1;
+  INLINE static void run(const Register<float> *r, int64_t m, int64_t u, const Vf *sum) {
+    const float *buffer17 = r[0].row[m] + r[0].unit + u;
+    const float *keep3 = r[1].row[m] + r[1].unit + u;
+    const float *carry_c = r[2].row[m] + r[2].unit + u;
+    const float *keep2 = r[3].row[m] + r[3].unit + u;
+    const float *keep1 = r[4].row[m] + r[4].unit + u;
+    const float *c = r[5].row[m] + r[5].unit + u;
+    const float *keep0 = r[6].row[m] + r[6].unit + u;
+    float *cross3 = r[7].row[m] + r[7].unit + u;
+    float *cross2 = r[8].row[m] + r[8].unit + u;
+    float *cross0 = r[9].row[m] + r[9].unit + u;
+    float *carry_c_new = r[10].row[m] + r[10].unit + u;
+    float *cross1 = r[11].row[m] + r[11].unit + u;
+    const Vf a7 = sum[0];
+    const Vf keep3_ = load(keep3);
+    const Vf buffer17_ = load(buffer17);
+    const Vf t15 = fma(a7 * keep3_, fnma(buffer17_, buffer17_, splat<Vf>(1.0f)), load(carry_c));
+    const Vf keep1_ = load(keep1);
+    const Vf keep2_ = load(keep2);
+    const Vf cross2_ = t15 * keep1_ * fnma(keep2_, keep2_, splat<Vf>(1.0f));
+    const Vf cross0_ = t15 * keep2_ * (keep1_ * (splat<Vf>(1.0f) - keep1_));
+    const Vf keep0_ = load(keep0);
+    const Vf carry_c_new_ = t15 * keep0_;
+    const Vf cross1_ = t15 * load(c) * (keep0_ * (splat<Vf>(1.0f) - keep0_));
+    store(cross3, a7 * buffer17_ * (keep3_ * (splat<Vf>(1.0f) - keep3_)));
+    store(cross2, cross2_);
+    store(cross0, cross0_);
+    store(carry_c_new, carry_c_new_);
+    store(cross1, cross1_);
+  }
+};
+
+// LSTM (layer norm) (Ba, Kiros & Hinton 2016)
+struct lstm_layer_norm_infer_0 {
+  constexpr static int arrays = 8, sums = 8;
+  INLINE static void run(const Register<float> *r, int64_t m, int64_t u, const Vf *sum) {
+    float *buffer19 = r[0].row[m] + r[0].unit + u;
+    float *buffer20 = r[1].row[m] + r[1].unit + u;
+    float *buffer21 = r[2].row[m] + r[2].unit + u;
+    float *buffer22 = r[3].row[m] + r[3].unit + u;
+    float *buffer23 = r[4].row[m] + r[4].unit + u;
+    float *buffer24 = r[5].row[m] + r[5].unit + u;
+    float *buffer25 = r[6].row[m] + r[6].unit + u;
+    float *buffer26 = r[7].row[m] + r[7].unit + u;
+    const Vf a2 = sum[0];
+    const Vf a13 = sum[1];
+    const Vf a26 = sum[2];
+    const Vf a35 = sum[3];
+    const Vf a48 = sum[4];
+    const Vf a57 = sum[5];
+    const Vf a70 = sum[6];
+    const Vf a79 = sum[7];
+    store(buffer19, a2);
+    store(buffer20, a13);
+    store(buffer21, a26);
+    store(buffer22, a35);
+    store(buffer23, a48);
+    store(buffer24, a57);
+    store(buffer25, a70);
+    store(buffer26, a79);
+  }
+};
+
+// LSTM (layer norm) (Ba, Kiros & Hinton 2016)
+struct lstm_layer_norm_infer_1 {
+  constexpr static int arrays = 29, sums = 0;
+  INLINE static void run(const Register<float> *r, int64_t m, int64_t u, const Vf *) {
+    const float *buffer19 = r[0].row[m] + r[0].unit + u;
+    const float *row27 = r[1].row[m] + r[1].unit + u;
+    const float *row28 = r[2].row[m] + r[2].unit + u;
+    const float *buffer20 = r[3].row[m] + r[3].unit + u;
+    const float *row29 = r[4].row[m] + r[4].unit + u;
+    const float *row30 = r[5].row[m] + r[5].unit + u;
+    const float *p_xi = r[6].row[m] + r[6].unit + u;
+    const float *p_bi = r[7].row[m] + r[7].unit + u;
+    const float *p_hi = r[8].row[m] + r[8].unit + u;
+    const float *buffer21 = r[9].row[m] + r[9].unit + u;
+    const float *row31 = r[10].row[m] + r[10].unit + u;
+    const float *row32 = r[11].row[m] + r[11].unit + u;
+    const float *buffer22 = r[12].row[m] + r[12].unit + u;
+    const float *row33 = r[13].row[m] + r[13].unit + u;
+    const float *row34 = r[14].row[m] + r[14].unit + u;
+    const float *p_xf = r[15].row[m] + r[15].unit + u;
+    const float *p_bf = r[16].row[m] + r[16].unit + u;
+    const float *p_hf = r[17].row[m] + r[17].unit + u;
+    const float *buffer23 = r[18].row[m] + r[18].unit + u;
+    const float *row35 = r[19].row[m] + r[19].unit + u;
+    const float *row36 = r[20].row[m] + r[20].unit + u;
+    const float *buffer24 = r[21].row[m] + r[21].unit + u;
+    const float *row37 = r[22].row[m] + r[22].unit + u;
+    const float *row38 = r[23].row[m] + r[23].unit + u;
+    const float *p_xg = r[24].row[m] + r[24].unit + u;
+    const float *p_bg = r[25].row[m] + r[25].unit + u;
+    const float *p_hg = r[26].row[m] + r[26].unit + u;
+    const float *c = r[27].row[m] + r[27].unit + u;
+    float *c_new = r[28].row[m] + r[28].unit + u;
+    store(c_new, fma(sigmoid(fma(load(p_hf), (load(buffer22) - load(row33)) * rsqrt(splat<Vf>(1e-05f) + load(row34)), fma(load(p_xf), (load(buffer21) - load(row31)) * rsqrt(splat<Vf>(1e-05f) + load(row32)), load(p_bf)))), load(c), sigmoid(fma(load(p_hi), (load(buffer20) - load(row29)) * rsqrt(splat<Vf>(1e-05f) + load(row30)), fma(load(p_xi), (load(buffer19) - load(row27)) * rsqrt(splat<Vf>(1e-05f) + load(row28)), load(p_bi)))) * tanh(fma(load(p_hg), (load(buffer24) - load(row37)) * rsqrt(splat<Vf>(1e-05f) + load(row38)), fma(load(p_xg), (load(buffer23) - load(row35)) * rsqrt(splat<Vf>(1e-05f) + load(row36)), load(p_bg))))));
+  }
+};
+
+// LSTM (layer norm) (Ba, Kiros & Hinton 2016)
+struct lstm_layer_norm_infer_2 {
+  constexpr static int arrays = 15, sums = 0;
+  INLINE static void run(const Register<float> *r, int64_t m, int64_t u, const Vf *) {
+    const float *buffer25 = r[0].row[m] + r[0].unit + u;
+    const float *row39 = r[1].row[m] + r[1].unit + u;
+    const float *row40 = r[2].row[m] + r[2].unit + u;
+    const float *buffer26 = r[3].row[m] + r[3].unit + u;
+    const float *row41 = r[4].row[m] + r[4].unit + u;
+    const float *row42 = r[5].row[m] + r[5].unit + u;
+    const float *p_xo = r[6].row[m] + r[6].unit + u;
+    const float *p_bo = r[7].row[m] + r[7].unit + u;
+    const float *p_ho = r[8].row[m] + r[8].unit + u;
+    const float *c_new = r[9].row[m] + r[9].unit + u;
+    const float *row43 = r[10].row[m] + r[10].unit + u;
+    const float *row44 = r[11].row[m] + r[11].unit + u;
+    const float *p_ac = r[12].row[m] + r[12].unit + u;
+    const float *p_bc = r[13].row[m] + r[13].unit + u;
+    float *h_new = r[14].row[m] + r[14].unit + u;
+    store(h_new, sigmoid(fma(load(p_ho), (load(buffer26) - load(row41)) * rsqrt(splat<Vf>(1e-05f) + load(row42)), fma(load(p_xo), (load(buffer25) - load(row39)) * rsqrt(splat<Vf>(1e-05f) + load(row40)), load(p_bo)))) * tanh(fma(load(p_ac), (load(c_new) - load(row43)) * rsqrt(splat<Vf>(1e-05f) + load(row44)), load(p_bc))));
+  }
+};
+
+// LSTM (layer norm) (Ba, Kiros & Hinton 2016)
+struct lstm_layer_norm_train_1 {
+  constexpr static int arrays = 44, sums = 0;
+  INLINE static void run(const Register<float> *r, int64_t m, int64_t u, const Vf *) {
+    const float *buffer42 = r[0].row[m] + r[0].unit + u;
+    const float *row50 = r[1].row[m] + r[1].unit + u;
+    const float *row51 = r[2].row[m] + r[2].unit + u;
+    const float *buffer43 = r[3].row[m] + r[3].unit + u;
+    const float *row52 = r[4].row[m] + r[4].unit + u;
+    const float *row53 = r[5].row[m] + r[5].unit + u;
+    const float *p_xi = r[6].row[m] + r[6].unit + u;
+    const float *p_bi = r[7].row[m] + r[7].unit + u;
+    const float *p_hi = r[8].row[m] + r[8].unit + u;
+    const float *buffer44 = r[9].row[m] + r[9].unit + u;
+    const float *row54 = r[10].row[m] + r[10].unit + u;
+    const float *row55 = r[11].row[m] + r[11].unit + u;
+    const float *buffer45 = r[12].row[m] + r[12].unit + u;
+    const float *row56 = r[13].row[m] + r[13].unit + u;
+    const float *row57 = r[14].row[m] + r[14].unit + u;
+    const float *p_xf = r[15].row[m] + r[15].unit + u;
+    const float *p_bf = r[16].row[m] + r[16].unit + u;
+    const float *p_hf = r[17].row[m] + r[17].unit + u;
+    const float *buffer46 = r[18].row[m] + r[18].unit + u;
+    const float *row58 = r[19].row[m] + r[19].unit + u;
+    const float *row59 = r[20].row[m] + r[20].unit + u;
+    const float *buffer47 = r[21].row[m] + r[21].unit + u;
+    const float *row60 = r[22].row[m] + r[22].unit + u;
+    const float *row61 = r[23].row[m] + r[23].unit + u;
+    const float *p_xg = r[24].row[m] + r[24].unit + u;
+    const float *p_bg = r[25].row[m] + r[25].unit + u;
+    const float *p_hg = r[26].row[m] + r[26].unit + u;
+    const float *c = r[27].row[m] + r[27].unit + u;
+    float *keep0 = r[28].row[m] + r[28].unit + u;
+    float *keep1 = r[29].row[m] + r[29].unit + u;
+    float *keep2 = r[30].row[m] + r[30].unit + u;
+    float *keep3 = r[31].row[m] + r[31].unit + u;
+    float *keep4 = r[32].row[m] + r[32].unit + u;
+    float *keep5 = r[33].row[m] + r[33].unit + u;
+    float *keep6 = r[34].row[m] + r[34].unit + u;
+    float *keep7 = r[35].row[m] + r[35].unit + u;
+    float *keep8 = r[36].row[m] + r[36].unit + u;
+    float *keep9 = r[37].row[m] + r[37].unit + u;
+    float *keep10 = r[38].row[m] + r[38].unit + u;
+    float *keep11 = r[39].row[m] + r[39].unit + u;
+    float *keep16 = r[40].row[m] + r[40].unit + u;
+    float *keep17 = r[41].row[m] + r[41].unit + u;
+    float *keep18 = r[42].row[m] + r[42].unit + u;
+    float *c_new = r[43].row[m] + r[43].unit + u;
+    const Vf t4 = load(buffer42) - load(row50);
+    const Vf t8 = rsqrt(splat<Vf>(1e-05f) + load(row51));
+    const Vf t15 = load(buffer43) - load(row52);
+    const Vf t18 = rsqrt(splat<Vf>(1e-05f) + load(row53));
+    const Vf t28 = load(buffer44) - load(row54);
+    const Vf t31 = rsqrt(splat<Vf>(1e-05f) + load(row55));
+    const Vf t37 = load(buffer45) - load(row56);
+    const Vf t40 = rsqrt(splat<Vf>(1e-05f) + load(row57));
+    const Vf t50 = load(buffer46) - load(row58);
+    const Vf t53 = rsqrt(splat<Vf>(1e-05f) + load(row59));
+    const Vf t59 = load(buffer47) - load(row60);
+    const Vf t62 = rsqrt(splat<Vf>(1e-05f) + load(row61));
+    const Vf t91 = sigmoid(fma(load(p_hf), t37 * t40, fma(load(p_xf), t28 * t31, load(p_bf))));
+    const Vf t94 = sigmoid(fma(load(p_hi), t15 * t18, fma(load(p_xi), t4 * t8, load(p_bi))));
+    const Vf t95 = tanh(fma(load(p_hg), t59 * t62, fma(load(p_xg), t50 * t53, load(p_bg))));
+    const Vf c_new_ = fma(t91, load(c), t94 * t95);
+    store(keep0, t4);
+    store(keep1, t8);
+    store(keep2, t15);
+    store(keep3, t18);
+    store(keep4, t28);
+    store(keep5, t31);
+    store(keep6, t37);
+    store(keep7, t40);
+    store(keep8, t50);
+    store(keep9, t53);
+    store(keep10, t59);
+    store(keep11, t62);
+    store(keep16, t91);
+    store(keep17, t94);
+    store(keep18, t95);
+    store(c_new, c_new_);
+  }
+};
+
+// LSTM (layer norm) (Ba, Kiros & Hinton 2016)
+struct lstm_layer_norm_train_2 {
+  constexpr static int arrays = 23, sums = 0;
+  INLINE static void run(const Register<float> *r, int64_t m, int64_t u, const Vf *) {
+    const float *buffer48 = r[0].row[m] + r[0].unit + u;
+    const float *row62 = r[1].row[m] + r[1].unit + u;
+    const float *row63 = r[2].row[m] + r[2].unit + u;
+    const float *buffer49 = r[3].row[m] + r[3].unit + u;
+    const float *row64 = r[4].row[m] + r[4].unit + u;
+    const float *row65 = r[5].row[m] + r[5].unit + u;
+    const float *p_xo = r[6].row[m] + r[6].unit + u;
+    const float *p_bo = r[7].row[m] + r[7].unit + u;
+    const float *p_ho = r[8].row[m] + r[8].unit + u;
+    const float *c_new = r[9].row[m] + r[9].unit + u;
+    const float *row66 = r[10].row[m] + r[10].unit + u;
+    const float *row67 = r[11].row[m] + r[11].unit + u;
+    const float *p_ac = r[12].row[m] + r[12].unit + u;
+    const float *p_bc = r[13].row[m] + r[13].unit + u;
+    float *keep12 = r[14].row[m] + r[14].unit + u;
+    float *keep13 = r[15].row[m] + r[15].unit + u;
+    float *keep14 = r[16].row[m] + r[16].unit + u;
+    float *keep15 = r[17].row[m] + r[17].unit + u;
+    float *keep19 = r[18].row[m] + r[18].unit + u;
+    float *keep20 = r[19].row[m] + r[19].unit + u;
+    float *keep21 = r[20].row[m] + r[20].unit + u;
+    float *keep22 = r[21].row[m] + r[21].unit + u;
+    float *h_new = r[22].row[m] + r[22].unit + u;
+    const Vf t72 = load(buffer48) - load(row62);
+    const Vf t75 = rsqrt(splat<Vf>(1e-05f) + load(row63));
+    const Vf t81 = load(buffer49) - load(row64);
+    const Vf t84 = rsqrt(splat<Vf>(1e-05f) + load(row65));
+    const Vf t98 = sigmoid(fma(load(p_ho), t81 * t84, fma(load(p_xo), t72 * t75, load(p_bo))));
+    const Vf t101 = load(c_new) - load(row66);
+    const Vf t104 = rsqrt(splat<Vf>(1e-05f) + load(row67));
+    const Vf t109 = tanh(fma(load(p_ac), t101 * t104, load(p_bc)));
+    const Vf h_new_ = t98 * t109;
+    store(keep12, t72);
+    store(keep13, t75);
+    store(keep14, t81);
+    store(keep15, t84);
+    store(keep19, t98);
+    store(keep20, t101);
+    store(keep21, t104);
+    store(keep22, t109);
+    store(h_new, h_new_);
+  }
+};
+
+// LSTM (layer norm) (Ba, Kiros & Hinton 2016)
+struct lstm_layer_norm_back_0 {
+  constexpr static int arrays = 27, sums = 0;
+  INLINE static void run(const Register<float> *r, int64_t m, int64_t u, const Vf *) {
+    const float *keep12 = r[0].row[m] + r[0].unit + u;
+    const float *keep13 = r[1].row[m] + r[1].unit + u;
+    const float *keep14 = r[2].row[m] + r[2].unit + u;
+    const float *keep15 = r[3].row[m] + r[3].unit + u;
+    const float *keep20 = r[4].row[m] + r[4].unit + u;
+    const float *keep21 = r[5].row[m] + r[5].unit + u;
+    const float *carry_h = r[6].row[m] + r[6].unit + u;
+    const float *dy = r[7].row[m] + r[7].unit + u;
+    const float *keep22 = r[8].row[m] + r[8].unit + u;
+    const float *keep19 = r[9].row[m] + r[9].unit + u;
+    const float *p_ac = r[10].row[m] + r[10].unit + u;
+    const float *p_ho = r[11].row[m] + r[11].unit + u;
+    const float *p_xo = r[12].row[m] + r[12].unit + u;
+    float *cross21 = r[13].row[m] + r[13].unit + u;
+    float *cross20 = r[14].row[m] + r[14].unit + u;
+    float *buffer60 = r[15].row[m] + r[15].unit + u;
+    float *buffer61 = r[16].row[m] + r[16].unit + u;
+    float *buffer62 = r[17].row[m] + r[17].unit + u;
+    float *cross19 = r[18].row[m] + r[18].unit + u;
+    float *cross18 = r[19].row[m] + r[19].unit + u;
+    float *buffer63 = r[20].row[m] + r[20].unit + u;
+    float *buffer64 = r[21].row[m] + r[21].unit + u;
+    float *buffer65 = r[22].row[m] + r[22].unit + u;
+    float *cross17 = r[23].row[m] + r[23].unit + u;
+    float *buffer66 = r[24].row[m] + r[24].unit + u;
+    float *buffer67 = r[25].row[m] + r[25].unit + u;
+    float *buffer68 = r[26].row[m] + r[26].unit + u;
+    const Vf t38 = load(carry_h) + load(dy);
+    const Vf keep19_ = load(keep19);
+    const Vf keep22_ = load(keep22);
+    const Vf t46 = t38 * keep19_ * fnma(keep22_, keep22_, splat<Vf>(1.0f));
+    const Vf t48 = t46 * load(p_ac);
+    const Vf keep21_ = load(keep21);
+    const Vf t49 = t48 * keep21_;
+    const Vf t71 = t38 * keep22_ * (keep19_ * (splat<Vf>(1.0f) - keep19_));
+    const Vf t90 = t71 * load(p_ho);
+    const Vf keep15_ = load(keep15);
+    const Vf t91 = t90 * keep15_;
+    const Vf t107 = t71 * load(p_xo);
+    const Vf keep13_ = load(keep13);
+    const Vf t108 = t107 * keep13_;
+    const Vf keep20_ = load(keep20);
+    const Vf cross20_ = t46 * (keep20_ * keep21_);
+    const Vf buffer61_ = t48 * keep20_ * keep21_ * keep21_ * keep21_ * splat<Vf>(-0.5f);
+    const Vf buffer62_ = -t49;
+    const Vf keep14_ = load(keep14);
+    const Vf cross18_ = t71 * (keep14_ * keep15_);
+    const Vf buffer64_ = t90 * keep14_ * keep15_ * keep15_ * keep15_ * splat<Vf>(-0.5f);
+    const Vf buffer65_ = -t91;
+    const Vf keep12_ = load(keep12);
+    const Vf cross17_ = t71 * (keep12_ * keep13_);
+    const Vf buffer67_ = t107 * keep12_ * keep13_ * keep13_ * keep13_ * splat<Vf>(-0.5f);
+    const Vf buffer68_ = -t108;
+    store(cross21, t46);
+    store(cross20, cross20_);
+    store(buffer60, t49);
+    store(buffer61, buffer61_);
+    store(buffer62, buffer62_);
+    store(cross19, t71);
+    store(cross18, cross18_);
+    store(buffer63, t91);
+    store(buffer64, buffer64_);
+    store(buffer65, buffer65_);
+    store(cross17, cross17_);
+    store(buffer66, t108);
+    store(buffer67, buffer67_);
+    store(buffer68, buffer68_);
+  }
+};
+
+// LSTM (layer norm) (Ba, Kiros & Hinton 2016)
+struct lstm_layer_norm_back_1 {
+  constexpr static int arrays = 60, sums = 0;
+  INLINE static void run(const Register<float> *r, int64_t m, int64_t u, const Vf *) {
+    const float *keep0 = r[0].row[m] + r[0].unit + u;
+    const float *keep1 = r[1].row[m] + r[1].unit + u;
+    const float *keep2 = r[2].row[m] + r[2].unit + u;
+    const float *keep3 = r[3].row[m] + r[3].unit + u;
+    const float *keep4 = r[4].row[m] + r[4].unit + u;
+    const float *keep5 = r[5].row[m] + r[5].unit + u;
+    const float *keep6 = r[6].row[m] + r[6].unit + u;
+    const float *keep7 = r[7].row[m] + r[7].unit + u;
+    const float *keep8 = r[8].row[m] + r[8].unit + u;
+    const float *keep9 = r[9].row[m] + r[9].unit + u;
+    const float *keep10 = r[10].row[m] + r[10].unit + u;
+    const float *keep11 = r[11].row[m] + r[11].unit + u;
+    const float *row69 = r[12].row[m] + r[12].unit + u;
+    const float *row70 = r[13].row[m] + r[13].unit + u;
+    const float *carry_c = r[14].row[m] + r[14].unit + u;
+    const float *keep20 = r[15].row[m] + r[15].unit + u;
+    const float *buffer60 = r[16].row[m] + r[16].unit + u;
+    const float *keep18 = r[17].row[m] + r[17].unit + u;
+    const float *keep17 = r[18].row[m] + r[18].unit + u;
+    const float *c = r[19].row[m] + r[19].unit + u;
+    const float *keep16 = r[20].row[m] + r[20].unit + u;
+    const float *row73 = r[21].row[m] + r[21].unit + u;
+    const float *keep12 = r[22].row[m] + r[22].unit + u;
+    const float *row74 = r[23].row[m] + r[23].unit + u;
+    const float *buffer66 = r[24].row[m] + r[24].unit + u;
+    const float *p_hg = r[25].row[m] + r[25].unit + u;
+    const float *p_xg = r[26].row[m] + r[26].unit + u;
+    const float *p_hf = r[27].row[m] + r[27].unit + u;
+    const float *p_xf = r[28].row[m] + r[28].unit + u;
+    const float *p_hi = r[29].row[m] + r[29].unit + u;
+    const float *p_xi = r[30].row[m] + r[30].unit + u;
+    float *cross16 = r[31].row[m] + r[31].unit + u;
+    float *cross10 = r[32].row[m] + r[32].unit + u;
+    float *carry_c_new = r[33].row[m] + r[33].unit + u;
+    float *cross13 = r[34].row[m] + r[34].unit + u;
+    float *cross6 = r[35].row[m] + r[35].unit + u;
+    float *cross15 = r[36].row[m] + r[36].unit + u;
+    float *buffer75 = r[37].row[m] + r[37].unit + u;
+    float *buffer76 = r[38].row[m] + r[38].unit + u;
+    float *buffer77 = r[39].row[m] + r[39].unit + u;
+    float *cross14 = r[40].row[m] + r[40].unit + u;
+    float *buffer78 = r[41].row[m] + r[41].unit + u;
+    float *buffer79 = r[42].row[m] + r[42].unit + u;
+    float *buffer80 = r[43].row[m] + r[43].unit + u;
+    float *cross12 = r[44].row[m] + r[44].unit + u;
+    float *buffer81 = r[45].row[m] + r[45].unit + u;
+    float *buffer82 = r[46].row[m] + r[46].unit + u;
+    float *buffer83 = r[47].row[m] + r[47].unit + u;
+    float *cross11 = r[48].row[m] + r[48].unit + u;
+    float *buffer84 = r[49].row[m] + r[49].unit + u;
+    float *buffer85 = r[50].row[m] + r[50].unit + u;
+    float *buffer86 = r[51].row[m] + r[51].unit + u;
+    float *cross9 = r[52].row[m] + r[52].unit + u;
+    float *buffer87 = r[53].row[m] + r[53].unit + u;
+    float *buffer88 = r[54].row[m] + r[54].unit + u;
+    float *buffer89 = r[55].row[m] + r[55].unit + u;
+    float *cross8 = r[56].row[m] + r[56].unit + u;
+    float *buffer90 = r[57].row[m] + r[57].unit + u;
+    float *buffer91 = r[58].row[m] + r[58].unit + u;
+    float *buffer92 = r[59].row[m] + r[59].unit + u;
+    const Vf t68 = fma(load(row69) * splat<Vf>(2.0f), load(keep20), load(row70) + load(carry_c)) + load(buffer60);
+    const Vf keep17_ = load(keep17);
+    const Vf keep18_ = load(keep18);
+    const Vf t78 = t68 * keep17_ * fnma(keep18_, keep18_, splat<Vf>(1.0f));
+    const Vf t81 = t68 * keep18_ * (keep17_ * (splat<Vf>(1.0f) - keep17_));
+    const Vf keep16_ = load(keep16);
+    const Vf t88 = t68 * load(c) * (keep16_ * (splat<Vf>(1.0f) - keep16_));
+    const Vf t123 = t78 * load(p_hg);
+    const Vf keep11_ = load(keep11);
+    const Vf t124 = t123 * keep11_;
+    const Vf t141 = t78 * load(p_xg);
+    const Vf keep9_ = load(keep9);
+    const Vf t142 = t141 * keep9_;
+    const Vf t157 = t88 * load(p_hf);
+    const Vf keep7_ = load(keep7);
+    const Vf t158 = t157 * keep7_;
+    const Vf t175 = t88 * load(p_xf);
+    const Vf keep5_ = load(keep5);
+    const Vf t176 = t175 * keep5_;
+    const Vf t191 = t81 * load(p_hi);
+    const Vf keep3_ = load(keep3);
+    const Vf t192 = t191 * keep3_;
+    const Vf t209 = t81 * load(p_xi);
+    const Vf keep1_ = load(keep1);
+    const Vf t210 = t209 * keep1_;
+    const Vf carry_c_new_ = t68 * keep16_;
+    const Vf cross6_ = fma(load(row73) * splat<Vf>(2.0f), load(keep12), load(row74)) + load(buffer66);
+    const Vf keep10_ = load(keep10);
+    const Vf cross15_ = t78 * (keep10_ * keep11_);
+    const Vf buffer76_ = t123 * keep10_ * keep11_ * keep11_ * keep11_ * splat<Vf>(-0.5f);
+    const Vf buffer77_ = -t124;
+    const Vf keep8_ = load(keep8);
+    const Vf cross14_ = t78 * (keep8_ * keep9_);
+    const Vf buffer79_ = t141 * keep8_ * keep9_ * keep9_ * keep9_ * splat<Vf>(-0.5f);
+    const Vf buffer80_ = -t142;
+    const Vf keep6_ = load(keep6);
+    const Vf cross12_ = t88 * (keep6_ * keep7_);
+    const Vf buffer82_ = t157 * keep6_ * keep7_ * keep7_ * keep7_ * splat<Vf>(-0.5f);
+    const Vf buffer83_ = -t158;
+    const Vf keep4_ = load(keep4);
+    const Vf cross11_ = t88 * (keep4_ * keep5_);
+    const Vf buffer85_ = t175 * keep4_ * keep5_ * keep5_ * keep5_ * splat<Vf>(-0.5f);
+    const Vf buffer86_ = -t176;
+    const Vf keep2_ = load(keep2);
+    const Vf cross9_ = t81 * (keep2_ * keep3_);
+    const Vf buffer88_ = t191 * keep2_ * keep3_ * keep3_ * keep3_ * splat<Vf>(-0.5f);
+    const Vf buffer89_ = -t192;
+    const Vf keep0_ = load(keep0);
+    const Vf cross8_ = t81 * (keep0_ * keep1_);
+    const Vf buffer91_ = t209 * keep0_ * keep1_ * keep1_ * keep1_ * splat<Vf>(-0.5f);
+    const Vf buffer92_ = -t210;
+    store(cross16, t78);
+    store(cross10, t81);
+    store(carry_c_new, carry_c_new_);
+    store(cross13, t88);
+    store(cross6, cross6_);
+    store(cross15, cross15_);
+    store(buffer75, t124);
+    store(buffer76, buffer76_);
+    store(buffer77, buffer77_);
+    store(cross14, cross14_);
+    store(buffer78, t142);
+    store(buffer79, buffer79_);
+    store(buffer80, buffer80_);
+    store(cross12, cross12_);
+    store(buffer81, t158);
+    store(buffer82, buffer82_);
+    store(buffer83, buffer83_);
+    store(cross11, cross11_);
+    store(buffer84, t176);
+    store(buffer85, buffer85_);
+    store(buffer86, buffer86_);
+    store(cross9, cross9_);
+    store(buffer87, t192);
+    store(buffer88, buffer88_);
+    store(buffer89, buffer89_);
+    store(cross8, cross8_);
+    store(buffer90, t210);
+    store(buffer91, buffer91_);
+    store(buffer92, buffer92_);
+  }
+};
+
+// LSTM (layer norm) (Ba, Kiros & Hinton 2016)
+struct lstm_layer_norm_back_2 {
+  constexpr static int arrays = 35, sums = 0;
+  INLINE static void run(const Register<float> *r, int64_t m, int64_t u, const Vf *) {
+    const float *row71 = r[0].row[m] + r[0].unit + u;
+    const float *keep14 = r[1].row[m] + r[1].unit + u;
+    const float *row72 = r[2].row[m] + r[2].unit + u;
+    const float *buffer63 = r[3].row[m] + r[3].unit + u;
+    const float *row93 = r[4].row[m] + r[4].unit + u;
+    const float *keep10 = r[5].row[m] + r[5].unit + u;
+    const float *row94 = r[6].row[m] + r[6].unit + u;
+    const float *buffer75 = r[7].row[m] + r[7].unit + u;
+    const float *row95 = r[8].row[m] + r[8].unit + u;
+    const float *keep8 = r[9].row[m] + r[9].unit + u;
+    const float *row96 = r[10].row[m] + r[10].unit + u;
+    const float *buffer78 = r[11].row[m] + r[11].unit + u;
+    const float *row97 = r[12].row[m] + r[12].unit + u;
+    const float *keep6 = r[13].row[m] + r[13].unit + u;
+    const float *row98 = r[14].row[m] + r[14].unit + u;
+    const float *buffer81 = r[15].row[m] + r[15].unit + u;
+    const float *row99 = r[16].row[m] + r[16].unit + u;
+    const float *keep4 = r[17].row[m] + r[17].unit + u;
+    const float *row100 = r[18].row[m] + r[18].unit + u;
+    const float *buffer84 = r[19].row[m] + r[19].unit + u;
+    const float *row101 = r[20].row[m] + r[20].unit + u;
+    const float *keep2 = r[21].row[m] + r[21].unit + u;
+    const float *row102 = r[22].row[m] + r[22].unit + u;
+    const float *buffer87 = r[23].row[m] + r[23].unit + u;
+    const float *row103 = r[24].row[m] + r[24].unit + u;
+    const float *keep0 = r[25].row[m] + r[25].unit + u;
+    const float *row104 = r[26].row[m] + r[26].unit + u;
+    const float *buffer90 = r[27].row[m] + r[27].unit + u;
+    float *cross7 = r[28].row[m] + r[28].unit + u;
+    float *cross5 = r[29].row[m] + r[29].unit + u;
+    float *cross4 = r[30].row[m] + r[30].unit + u;
+    float *cross3 = r[31].row[m] + r[31].unit + u;
+    float *cross2 = r[32].row[m] + r[32].unit + u;
+    float *cross1 = r[33].row[m] + r[33].unit + u;
+    float *cross0 = r[34].row[m] + r[34].unit + u;
+    const Vf cross5_ = fma(load(row93) * splat<Vf>(2.0f), load(keep10), load(row94)) + load(buffer75);
+    const Vf cross4_ = fma(load(row95) * splat<Vf>(2.0f), load(keep8), load(row96)) + load(buffer78);
+    const Vf cross3_ = fma(load(row97) * splat<Vf>(2.0f), load(keep6), load(row98)) + load(buffer81);
+    const Vf cross2_ = fma(load(row99) * splat<Vf>(2.0f), load(keep4), load(row100)) + load(buffer84);
+    const Vf cross1_ = fma(load(row101) * splat<Vf>(2.0f), load(keep2), load(row102)) + load(buffer87);
+    const Vf cross0_ = fma(load(row103) * splat<Vf>(2.0f), load(keep0), load(row104)) + load(buffer90);
+    store(cross7, fma(load(row71) * splat<Vf>(2.0f), load(keep14), load(row72)) + load(buffer63));
+    store(cross5, cross5_);
+    store(cross4, cross4_);
+    store(cross3, cross3_);
+    store(cross2, cross2_);
+    store(cross1, cross1_);
+    store(cross0, cross0_);
+  }
+};
+
+// minGRU (Feng et al. 2024)
+struct mingru_infer_0 {
+  constexpr static int arrays = 2, sums = 2;
+  INLINE static void run(const Register<float> *r, int64_t m, int64_t u, const Vf *sum) {
+    const float *h = r[0].row[m] + r[0].unit + u;
+    float *h_new = r[1].row[m] + r[1].unit + u;
+    const Vf a1 = sum[0];
+    const Vf n = sum[1];
+    store(h_new, lerp(sigmoid(a1), load(h), n));
+  }
+};
+
+// minGRU (Feng et al. 2024)
+struct mingru_train_0 {
+  constexpr static int arrays = 4, sums = 2;
+  INLINE static void run(const Register<float> *r, int64_t m, int64_t u, const Vf *sum) {
+    const float *h = r[0].row[m] + r[0].unit + u;
+    float *keep1 = r[1].row[m] + r[1].unit + u;
+    float *keep0 = r[2].row[m] + r[2].unit + u;
+    float *h_new = r[3].row[m] + r[3].unit + u;
+    const Vf a1 = sum[0];
+    const Vf n = sum[1];
+    const Vf z = sigmoid(a1);
+    const Vf h_new_ = lerp(z, load(h), n);
+    store(keep1, n);
+    store(keep0, z);
+    store(h_new, h_new_);
+  }
+};
+
+// minGRU (Feng et al. 2024)
+struct mingru_back_0 {
+  constexpr static int arrays = 8, sums = 0;
+  INLINE static void run(const Register<float> *r, int64_t m, int64_t u, const Vf *) {
+    const float *keep1 = r[0].row[m] + r[0].unit + u;
+    const float *h = r[1].row[m] + r[1].unit + u;
+    const float *carry_h = r[2].row[m] + r[2].unit + u;
+    const float *dy = r[3].row[m] + r[3].unit + u;
+    const float *keep0 = r[4].row[m] + r[4].unit + u;
+    float *cross1 = r[5].row[m] + r[5].unit + u;
+    float *carry_h_new = r[6].row[m] + r[6].unit + u;
+    float *cross0 = r[7].row[m] + r[7].unit + u;
+    const Vf t5 = load(carry_h) + load(dy);
+    const Vf keep0_ = load(keep0);
+    const Vf t8 = t5 * keep0_;
+    const Vf carry_h_new_ = t5 - t8;
+    const Vf cross0_ = t5 * (load(keep1) - load(h)) * (keep0_ * (splat<Vf>(1.0f) - keep0_));
+    store(cross1, t8);
+    store(carry_h_new, carry_h_new_);
+    store(cross0, cross0_);
+  }
+};
+
+// minLSTM (Feng et al. 2024, gates normalised)
+struct minlstm_infer_0 {
+  constexpr static int arrays = 2, sums = 3;
+  INLINE static void run(const Register<float> *r, int64_t m, int64_t u, const Vf *sum) {
+    const float *h = r[0].row[m] + r[0].unit + u;
+    float *h_new = r[1].row[m] + r[1].unit + u;
+    const Vf i = sum[0];
+    const Vf f = sum[1];
+    const Vf n = sum[2];
+    store(h_new, lerp(sigmoid(log_sigmoid(i) - log_sigmoid(f)), load(h), n));
+  }
+};
+
+// minLSTM (Feng et al. 2024, gates normalised)
+struct minlstm_train_0 {
+  constexpr static int arrays = 6, sums = 3;
+  INLINE static void run(const Register<float> *r, int64_t m, int64_t u, const Vf *sum) {
+    const float *h = r[0].row[m] + r[0].unit + u;
+    float *keep0 = r[1].row[m] + r[1].unit + u;
+    float *keep1 = r[2].row[m] + r[2].unit + u;
+    float *keep2 = r[3].row[m] + r[3].unit + u;
+    float *keep3 = r[4].row[m] + r[4].unit + u;
+    float *h_new = r[5].row[m] + r[5].unit + u;
+    const Vf i = sum[0];
+    const Vf f = sum[1];
+    const Vf n = sum[2];
+    const Vf t4 = log_sigmoid(i);
+    const Vf t5 = log_sigmoid(f);
+    const Vf share = sigmoid(t4 - t5);
+    const Vf h_new_ = lerp(share, load(h), n);
+    store(keep0, n);
+    store(keep1, t4);
+    store(keep2, t5);
+    store(keep3, share);
+    store(h_new, h_new_);
+  }
+};
+
+// minLSTM (Feng et al. 2024, gates normalised)
+struct minlstm_back_0 {
+  constexpr static int arrays = 11, sums = 0;
+  INLINE static void run(const Register<float> *r, int64_t m, int64_t u, const Vf *) {
+    const float *keep0 = r[0].row[m] + r[0].unit + u;
+    const float *h = r[1].row[m] + r[1].unit + u;
+    const float *carry_h = r[2].row[m] + r[2].unit + u;
+    const float *dy = r[3].row[m] + r[3].unit + u;
+    const float *keep3 = r[4].row[m] + r[4].unit + u;
+    const float *keep2 = r[5].row[m] + r[5].unit + u;
+    const float *keep1 = r[6].row[m] + r[6].unit + u;
+    float *cross2 = r[7].row[m] + r[7].unit + u;
+    float *carry_h_new = r[8].row[m] + r[8].unit + u;
+    float *cross1 = r[9].row[m] + r[9].unit + u;
+    float *cross0 = r[10].row[m] + r[10].unit + u;
+    const Vf t5 = load(carry_h) + load(dy);
+    const Vf keep3_ = load(keep3);
+    const Vf t8 = t5 * keep3_;
+    const Vf t13 = t5 * (load(keep0) - load(h)) * (keep3_ * (splat<Vf>(1.0f) - keep3_));
+    const Vf carry_h_new_ = t5 - t8;
+    const Vf cross1_ = -t13 * (splat<Vf>(1.0f) - exp(load(keep2)));
+    const Vf cross0_ = t13 * (splat<Vf>(1.0f) - exp(load(keep1)));
+    store(cross2, t8);
+    store(carry_h_new, carry_h_new_);
+    store(cross1, cross1_);
+    store(cross0, cross0_);
+  }
+};
+
+// NIG: no input gate (Greff et al. 2017)
+struct nig_infer_0 {
+  constexpr static int arrays = 5, sums = 3;
+  INLINE static void run(const Register<float> *r, int64_t m, int64_t u, const Vf *sum) {
+    const float *p_f = r[0].row[m] + r[0].unit + u;
+    const float *c = r[1].row[m] + r[1].unit + u;
+    const float *p_o = r[2].row[m] + r[2].unit + u;
+    float *c_new = r[3].row[m] + r[3].unit + u;
+    float *h_new = r[4].row[m] + r[4].unit + u;
+    const Vf f = sum[0];
+    const Vf g = sum[1];
+    const Vf o = sum[2];
+    const Vf c_ = load(c);
+    const Vf c1 = fma(sigmoid(fma(load(p_f), c_, f)), c_, tanh(g));
+    const Vf h_new_ = sigmoid(fma(load(p_o), c1, o)) * tanh(c1);
+    store(c_new, c1);
+    store(h_new, h_new_);
+  }
+};
+
+// NIG: no input gate (Greff et al. 2017)
+struct nig_train_0 {
+  constexpr static int arrays = 8, sums = 3;
+  INLINE static void run(const Register<float> *r, int64_t m, int64_t u, const Vf *sum) {
+    const float *p_f = r[0].row[m] + r[0].unit + u;
+    const float *c = r[1].row[m] + r[1].unit + u;
+    const float *p_o = r[2].row[m] + r[2].unit + u;
+    float *keep0 = r[3].row[m] + r[3].unit + u;
+    float *keep1 = r[4].row[m] + r[4].unit + u;
+    float *c_new = r[5].row[m] + r[5].unit + u;
+    float *keep2 = r[6].row[m] + r[6].unit + u;
+    float *h_new = r[7].row[m] + r[7].unit + u;
+    const Vf f = sum[0];
+    const Vf g = sum[1];
+    const Vf o = sum[2];
+    const Vf c_ = load(c);
+    const Vf t15 = sigmoid(fma(load(p_f), c_, f));
+    const Vf t17 = tanh(g);
+    const Vf c1 = fma(t15, c_, t17);
+    const Vf t22 = sigmoid(fma(load(p_o), c1, o));
+    const Vf h_new_ = t22 * tanh(c1);
+    store(keep0, t15);
+    store(keep1, t17);
+    store(c_new, c1);
+    store(keep2, t22);
+    store(h_new, h_new_);
+  }
+};
+
+// NIG: no input gate (Greff et al. 2017)
+struct nig_back_0 {
+  constexpr static int arrays = 16, sums = 0;
+  INLINE static void run(const Register<float> *r, int64_t m, int64_t u, const Vf *) {
+    const float *c_new = r[0].row[m] + r[0].unit + u;
+    const float *carry_h = r[1].row[m] + r[1].unit + u;
+    const float *dy = r[2].row[m] + r[2].unit + u;
+    const float *keep2 = r[3].row[m] + r[3].unit + u;
+    const float *carry_c = r[4].row[m] + r[4].unit + u;
+    const float *p_o = r[5].row[m] + r[5].unit + u;
+    const float *keep1 = r[6].row[m] + r[6].unit + u;
+    const float *c = r[7].row[m] + r[7].unit + u;
+    const float *keep0 = r[8].row[m] + r[8].unit + u;
+    const float *p_f = r[9].row[m] + r[9].unit + u;
+    float *cross2 = r[10].row[m] + r[10].unit + u;
+    float *cross4 = r[11].row[m] + r[11].unit + u;
+    float *cross1 = r[12].row[m] + r[12].unit + u;
+    float *cross0 = r[13].row[m] + r[13].unit + u;
+    float *cross3 = r[14].row[m] + r[14].unit + u;
+    float *carry_c_new = r[15].row[m] + r[15].unit + u;
+    const Vf c_new_ = load(c_new);
+    const Vf t3 = tanh(c_new_);
+    const Vf t6 = load(carry_h) + load(dy);
+    const Vf keep2_ = load(keep2);
+    const Vf t18 = t6 * t3 * (keep2_ * (splat<Vf>(1.0f) - keep2_));
+    const Vf t21 = fma(t18, load(p_o), fma(t6 * keep2_, fnma(t3, t3, splat<Vf>(1.0f)), load(carry_c)));
+    const Vf c_ = load(c);
+    const Vf keep0_ = load(keep0);
+    const Vf t32 = t21 * c_ * (keep0_ * (splat<Vf>(1.0f) - keep0_));
+    const Vf cross4_ = t18 * c_new_;
+    const Vf keep1_ = load(keep1);
+    const Vf cross1_ = t21 * fnma(keep1_, keep1_, splat<Vf>(1.0f));
+    const Vf cross3_ = t32 * c_;
+    const Vf carry_c_new_ = fma(t21, keep0_, t32 * load(p_f));
+    store(cross2, t18);
+    store(cross4, cross4_);
+    store(cross1, cross1_);
+    store(cross0, t32);
+    store(cross3, cross3_);
+    store(carry_c_new, carry_c_new_);
+  }
+};
+
+// NFG: no forget gate (Greff et al. 2017)
+struct nfg_infer_0 {
+  constexpr static int arrays = 5, sums = 3;
+  INLINE static void run(const Register<float> *r, int64_t m, int64_t u, const Vf *sum) {
+    const float *p_i = r[0].row[m] + r[0].unit + u;
+    const float *c = r[1].row[m] + r[1].unit + u;
+    const float *p_o = r[2].row[m] + r[2].unit + u;
+    float *c_new = r[3].row[m] + r[3].unit + u;
+    float *h_new = r[4].row[m] + r[4].unit + u;
+    const Vf i = sum[0];
+    const Vf g = sum[1];
+    const Vf o = sum[2];
+    const Vf c_ = load(c);
+    const Vf c1 = fma(sigmoid(fma(load(p_i), c_, i)), tanh(g), c_);
+    const Vf h_new_ = sigmoid(fma(load(p_o), c1, o)) * tanh(c1);
+    store(c_new, c1);
+    store(h_new, h_new_);
+  }
+};
+
+// NFG: no forget gate (Greff et al. 2017)
+struct nfg_train_0 {
+  constexpr static int arrays = 8, sums = 3;
+  INLINE static void run(const Register<float> *r, int64_t m, int64_t u, const Vf *sum) {
+    const float *p_i = r[0].row[m] + r[0].unit + u;
+    const float *c = r[1].row[m] + r[1].unit + u;
+    const float *p_o = r[2].row[m] + r[2].unit + u;
+    float *keep0 = r[3].row[m] + r[3].unit + u;
+    float *keep1 = r[4].row[m] + r[4].unit + u;
+    float *c_new = r[5].row[m] + r[5].unit + u;
+    float *keep2 = r[6].row[m] + r[6].unit + u;
+    float *h_new = r[7].row[m] + r[7].unit + u;
+    const Vf i = sum[0];
+    const Vf g = sum[1];
+    const Vf o = sum[2];
+    const Vf c_ = load(c);
+    const Vf t15 = sigmoid(fma(load(p_i), c_, i));
+    const Vf t16 = tanh(g);
+    const Vf c1 = fma(t15, t16, c_);
+    const Vf t22 = sigmoid(fma(load(p_o), c1, o));
+    const Vf h_new_ = t22 * tanh(c1);
+    store(keep0, t15);
+    store(keep1, t16);
+    store(c_new, c1);
+    store(keep2, t22);
+    store(h_new, h_new_);
+  }
+};
+
+// NFG: no forget gate (Greff et al. 2017)
+struct nfg_back_0 {
+  constexpr static int arrays = 16, sums = 0;
+  INLINE static void run(const Register<float> *r, int64_t m, int64_t u, const Vf *) {
+    const float *c_new = r[0].row[m] + r[0].unit + u;
+    const float *carry_h = r[1].row[m] + r[1].unit + u;
+    const float *dy = r[2].row[m] + r[2].unit + u;
+    const float *keep2 = r[3].row[m] + r[3].unit + u;
+    const float *carry_c = r[4].row[m] + r[4].unit + u;
+    const float *p_o = r[5].row[m] + r[5].unit + u;
+    const float *keep1 = r[6].row[m] + r[6].unit + u;
+    const float *keep0 = r[7].row[m] + r[7].unit + u;
+    const float *c = r[8].row[m] + r[8].unit + u;
+    const float *p_i = r[9].row[m] + r[9].unit + u;
+    float *cross2 = r[10].row[m] + r[10].unit + u;
+    float *cross4 = r[11].row[m] + r[11].unit + u;
+    float *cross1 = r[12].row[m] + r[12].unit + u;
+    float *cross0 = r[13].row[m] + r[13].unit + u;
+    float *cross3 = r[14].row[m] + r[14].unit + u;
+    float *carry_c_new = r[15].row[m] + r[15].unit + u;
+    const Vf c_new_ = load(c_new);
+    const Vf t3 = tanh(c_new_);
+    const Vf t6 = load(carry_h) + load(dy);
+    const Vf keep2_ = load(keep2);
+    const Vf t18 = t6 * t3 * (keep2_ * (splat<Vf>(1.0f) - keep2_));
+    const Vf t21 = fma(t18, load(p_o), fma(t6 * keep2_, fnma(t3, t3, splat<Vf>(1.0f)), load(carry_c)));
+    const Vf keep1_ = load(keep1);
+    const Vf keep0_ = load(keep0);
+    const Vf t31 = t21 * keep1_ * (keep0_ * (splat<Vf>(1.0f) - keep0_));
+    const Vf cross4_ = t18 * c_new_;
+    const Vf cross1_ = t21 * keep0_ * fnma(keep1_, keep1_, splat<Vf>(1.0f));
+    const Vf cross3_ = t31 * load(c);
+    const Vf carry_c_new_ = fma(t31, load(p_i), t21);
+    store(cross2, t18);
+    store(cross4, cross4_);
+    store(cross1, cross1_);
+    store(cross0, t31);
+    store(cross3, cross3_);
+    store(carry_c_new, carry_c_new_);
+  }
+};
+
+// NOG: no output gate (Greff et al. 2017)
+struct nog_infer_0 {
+  constexpr static int arrays = 5, sums = 3;
+  INLINE static void run(const Register<float> *r, int64_t m, int64_t u, const Vf *sum) {
+    const float *p_f = r[0].row[m] + r[0].unit + u;
+    const float *c = r[1].row[m] + r[1].unit + u;
+    const float *p_i = r[2].row[m] + r[2].unit + u;
+    float *c_new = r[3].row[m] + r[3].unit + u;
+    float *h_new = r[4].row[m] + r[4].unit + u;
+    const Vf i = sum[0];
+    const Vf f = sum[1];
+    const Vf g = sum[2];
+    const Vf c_ = load(c);
+    const Vf c1 = fma(sigmoid(fma(load(p_f), c_, f)), c_, sigmoid(fma(load(p_i), c_, i)) * tanh(g));
+    const Vf h_new_ = tanh(c1);
+    store(c_new, c1);
+    store(h_new, h_new_);
+  }
+};
+
+// NOG: no output gate (Greff et al. 2017)
+struct nog_train_0 {
+  constexpr static int arrays = 8, sums = 3;
+  INLINE static void run(const Register<float> *r, int64_t m, int64_t u, const Vf *sum) {
+    const float *p_f = r[0].row[m] + r[0].unit + u;
+    const float *c = r[1].row[m] + r[1].unit + u;
+    const float *p_i = r[2].row[m] + r[2].unit + u;
+    float *keep0 = r[3].row[m] + r[3].unit + u;
+    float *keep1 = r[4].row[m] + r[4].unit + u;
+    float *keep2 = r[5].row[m] + r[5].unit + u;
+    float *c_new = r[6].row[m] + r[6].unit + u;
+    float *h_new = r[7].row[m] + r[7].unit + u;
+    const Vf i = sum[0];
+    const Vf f = sum[1];
+    const Vf g = sum[2];
+    const Vf c_ = load(c);
+    const Vf t15 = sigmoid(fma(load(p_f), c_, f));
+    const Vf t20 = sigmoid(fma(load(p_i), c_, i));
+    const Vf t21 = tanh(g);
+    const Vf c1 = fma(t15, c_, t20 * t21);
+    const Vf h_new_ = tanh(c1);
+    store(keep0, t15);
+    store(keep1, t20);
+    store(keep2, t21);
+    store(c_new, c1);
+    store(h_new, h_new_);
+  }
+};
+
+// NOG: no output gate (Greff et al. 2017)
+struct nog_back_0 {
+  constexpr static int arrays = 16, sums = 0;
+  INLINE static void run(const Register<float> *r, int64_t m, int64_t u, const Vf *) {
+    const float *h_new = r[0].row[m] + r[0].unit + u;
+    const float *carry_h = r[1].row[m] + r[1].unit + u;
+    const float *dy = r[2].row[m] + r[2].unit + u;
+    const float *carry_c = r[3].row[m] + r[3].unit + u;
+    const float *keep2 = r[4].row[m] + r[4].unit + u;
+    const float *keep1 = r[5].row[m] + r[5].unit + u;
+    const float *c = r[6].row[m] + r[6].unit + u;
+    const float *keep0 = r[7].row[m] + r[7].unit + u;
+    const float *p_f = r[8].row[m] + r[8].unit + u;
+    const float *p_i = r[9].row[m] + r[9].unit + u;
+    float *cross2 = r[10].row[m] + r[10].unit + u;
+    float *cross0 = r[11].row[m] + r[11].unit + u;
+    float *cross4 = r[12].row[m] + r[12].unit + u;
+    float *cross1 = r[13].row[m] + r[13].unit + u;
+    float *cross3 = r[14].row[m] + r[14].unit + u;
+    float *carry_c_new = r[15].row[m] + r[15].unit + u;
+    const Vf h_new_ = load(h_new);
+    const Vf t11 = fma(load(carry_h) + load(dy), fnma(h_new_, h_new_, splat<Vf>(1.0f)), load(carry_c));
+    const Vf keep2_ = load(keep2);
+    const Vf keep1_ = load(keep1);
+    const Vf t21 = t11 * keep2_ * (keep1_ * (splat<Vf>(1.0f) - keep1_));
+    const Vf c_ = load(c);
+    const Vf keep0_ = load(keep0);
+    const Vf t31 = t11 * c_ * (keep0_ * (splat<Vf>(1.0f) - keep0_));
+    const Vf cross4_ = t21 * c_;
+    const Vf cross3_ = t31 * c_;
+    const Vf carry_c_new_ = fma(t11, keep0_, fma(t21, load(p_i), t31 * load(p_f)));
+    store(cross2, t11 * keep1_ * fnma(keep2_, keep2_, splat<Vf>(1.0f)));
+    store(cross0, t21);
+    store(cross4, cross4_);
+    store(cross1, t31);
+    store(cross3, cross3_);
+    store(carry_c_new, carry_c_new_);
+  }
+};
+
+// NIAF: no input activation (Greff et al. 2017)
+struct niaf_infer_0 {
+  constexpr static int arrays = 6, sums = 4;
+  INLINE static void run(const Register<float> *r, int64_t m, int64_t u, const Vf *sum) {
+    const float *p_f = r[0].row[m] + r[0].unit + u;
+    const float *c = r[1].row[m] + r[1].unit + u;
+    const float *p_i = r[2].row[m] + r[2].unit + u;
+    const float *p_o = r[3].row[m] + r[3].unit + u;
+    float *c_new = r[4].row[m] + r[4].unit + u;
+    float *h_new = r[5].row[m] + r[5].unit + u;
+    const Vf i = sum[0];
+    const Vf f = sum[1];
+    const Vf g = sum[2];
+    const Vf o = sum[3];
+    const Vf c_ = load(c);
+    const Vf c1 = fma(sigmoid(fma(load(p_f), c_, f)), c_, sigmoid(fma(load(p_i), c_, i)) * g);
+    const Vf h_new_ = sigmoid(fma(load(p_o), c1, o)) * tanh(c1);
+    store(c_new, c1);
+    store(h_new, h_new_);
+  }
+};
+
+// NIAF: no input activation (Greff et al. 2017)
+struct niaf_train_0 {
+  constexpr static int arrays = 10, sums = 4;
+  INLINE static void run(const Register<float> *r, int64_t m, int64_t u, const Vf *sum) {
+    const float *p_f = r[0].row[m] + r[0].unit + u;
+    const float *c = r[1].row[m] + r[1].unit + u;
+    const float *p_i = r[2].row[m] + r[2].unit + u;
+    const float *p_o = r[3].row[m] + r[3].unit + u;
+    float *keep0 = r[4].row[m] + r[4].unit + u;
+    float *keep1 = r[5].row[m] + r[5].unit + u;
+    float *keep2 = r[6].row[m] + r[6].unit + u;
+    float *c_new = r[7].row[m] + r[7].unit + u;
+    float *keep3 = r[8].row[m] + r[8].unit + u;
+    float *h_new = r[9].row[m] + r[9].unit + u;
+    const Vf i = sum[0];
+    const Vf f = sum[1];
+    const Vf g = sum[2];
+    const Vf o = sum[3];
+    const Vf c_ = load(c);
+    const Vf t18 = sigmoid(fma(load(p_f), c_, f));
+    const Vf t23 = sigmoid(fma(load(p_i), c_, i));
+    const Vf c1 = fma(t18, c_, t23 * g);
+    const Vf t29 = sigmoid(fma(load(p_o), c1, o));
+    const Vf h_new_ = t29 * tanh(c1);
+    store(keep0, g);
+    store(keep1, t18);
+    store(keep2, t23);
+    store(c_new, c1);
+    store(keep3, t29);
+    store(h_new, h_new_);
+  }
+};
+
+// NIAF: no input activation (Greff et al. 2017)
+struct niaf_back_0 {
+  constexpr static int arrays = 20, sums = 0;
+  INLINE static void run(const Register<float> *r, int64_t m, int64_t u, const Vf *) {
+    const float *c_new = r[0].row[m] + r[0].unit + u;
+    const float *carry_h = r[1].row[m] + r[1].unit + u;
+    const float *dy = r[2].row[m] + r[2].unit + u;
+    const float *keep3 = r[3].row[m] + r[3].unit + u;
+    const float *carry_c = r[4].row[m] + r[4].unit + u;
+    const float *p_o = r[5].row[m] + r[5].unit + u;
+    const float *keep0 = r[6].row[m] + r[6].unit + u;
+    const float *keep2 = r[7].row[m] + r[7].unit + u;
+    const float *c = r[8].row[m] + r[8].unit + u;
+    const float *keep1 = r[9].row[m] + r[9].unit + u;
+    const float *p_f = r[10].row[m] + r[10].unit + u;
+    const float *p_i = r[11].row[m] + r[11].unit + u;
+    float *cross3 = r[12].row[m] + r[12].unit + u;
+    float *cross6 = r[13].row[m] + r[13].unit + u;
+    float *cross2 = r[14].row[m] + r[14].unit + u;
+    float *cross0 = r[15].row[m] + r[15].unit + u;
+    float *cross5 = r[16].row[m] + r[16].unit + u;
+    float *cross1 = r[17].row[m] + r[17].unit + u;
+    float *cross4 = r[18].row[m] + r[18].unit + u;
+    float *carry_c_new = r[19].row[m] + r[19].unit + u;
+    const Vf c_new_ = load(c_new);
+    const Vf t4 = tanh(c_new_);
+    const Vf t7 = load(carry_h) + load(dy);
+    const Vf keep3_ = load(keep3);
+    const Vf t19 = t7 * t4 * (keep3_ * (splat<Vf>(1.0f) - keep3_));
+    const Vf t22 = fma(t19, load(p_o), fma(t7 * keep3_, fnma(t4, t4, splat<Vf>(1.0f)), load(carry_c)));
+    const Vf keep2_ = load(keep2);
+    const Vf t29 = t22 * load(keep0) * (keep2_ * (splat<Vf>(1.0f) - keep2_));
+    const Vf c_ = load(c);
+    const Vf keep1_ = load(keep1);
+    const Vf t39 = t22 * c_ * (keep1_ * (splat<Vf>(1.0f) - keep1_));
+    const Vf cross6_ = t19 * c_new_;
+    const Vf cross2_ = t22 * keep2_;
+    const Vf cross5_ = t29 * c_;
+    const Vf cross4_ = t39 * c_;
+    const Vf carry_c_new_ = fma(t22, keep1_, fma(t29, load(p_i), t39 * load(p_f)));
+    store(cross3, t19);
+    store(cross6, cross6_);
+    store(cross2, cross2_);
+    store(cross0, t29);
+    store(cross5, cross5_);
+    store(cross1, t39);
+    store(cross4, cross4_);
+    store(carry_c_new, carry_c_new_);
+  }
+};
+
+// NOAF: no output activation (Greff et al. 2017)
+struct noaf_infer_0 {
+  constexpr static int arrays = 6, sums = 4;
+  INLINE static void run(const Register<float> *r, int64_t m, int64_t u, const Vf *sum) {
+    const float *p_f = r[0].row[m] + r[0].unit + u;
+    const float *c = r[1].row[m] + r[1].unit + u;
+    const float *p_i = r[2].row[m] + r[2].unit + u;
+    const float *p_o = r[3].row[m] + r[3].unit + u;
+    float *c_new = r[4].row[m] + r[4].unit + u;
+    float *h_new = r[5].row[m] + r[5].unit + u;
+    const Vf i = sum[0];
+    const Vf f = sum[1];
+    const Vf g = sum[2];
+    const Vf o = sum[3];
+    const Vf c_ = load(c);
+    const Vf c1 = fma(sigmoid(fma(load(p_f), c_, f)), c_, sigmoid(fma(load(p_i), c_, i)) * tanh(g));
+    const Vf h_new_ = sigmoid(fma(load(p_o), c1, o)) * c1;
+    store(c_new, c1);
+    store(h_new, h_new_);
+  }
+};
+
+// NOAF: no output activation (Greff et al. 2017)
+struct noaf_train_0 {
+  constexpr static int arrays = 10, sums = 4;
+  INLINE static void run(const Register<float> *r, int64_t m, int64_t u, const Vf *sum) {
+    const float *p_f = r[0].row[m] + r[0].unit + u;
+    const float *c = r[1].row[m] + r[1].unit + u;
+    const float *p_i = r[2].row[m] + r[2].unit + u;
+    const float *p_o = r[3].row[m] + r[3].unit + u;
+    float *keep0 = r[4].row[m] + r[4].unit + u;
+    float *keep1 = r[5].row[m] + r[5].unit + u;
+    float *keep2 = r[6].row[m] + r[6].unit + u;
+    float *c_new = r[7].row[m] + r[7].unit + u;
+    float *keep3 = r[8].row[m] + r[8].unit + u;
+    float *h_new = r[9].row[m] + r[9].unit + u;
+    const Vf i = sum[0];
+    const Vf f = sum[1];
+    const Vf g = sum[2];
+    const Vf o = sum[3];
+    const Vf c_ = load(c);
+    const Vf t18 = sigmoid(fma(load(p_f), c_, f));
+    const Vf t23 = sigmoid(fma(load(p_i), c_, i));
+    const Vf t24 = tanh(g);
+    const Vf c1 = fma(t18, c_, t23 * t24);
+    const Vf t30 = sigmoid(fma(load(p_o), c1, o));
+    const Vf h_new_ = t30 * c1;
+    store(keep0, t18);
+    store(keep1, t23);
+    store(keep2, t24);
+    store(c_new, c1);
+    store(keep3, t30);
+    store(h_new, h_new_);
+  }
+};
+
+// NOAF: no output activation (Greff et al. 2017)
+struct noaf_back_0 {
+  constexpr static int arrays = 20, sums = 0;
+  INLINE static void run(const Register<float> *r, int64_t m, int64_t u, const Vf *) {
+    const float *carry_h = r[0].row[m] + r[0].unit + u;
+    const float *dy = r[1].row[m] + r[1].unit + u;
+    const float *c_new = r[2].row[m] + r[2].unit + u;
+    const float *keep3 = r[3].row[m] + r[3].unit + u;
+    const float *carry_c = r[4].row[m] + r[4].unit + u;
+    const float *p_o = r[5].row[m] + r[5].unit + u;
+    const float *keep2 = r[6].row[m] + r[6].unit + u;
+    const float *keep1 = r[7].row[m] + r[7].unit + u;
+    const float *c = r[8].row[m] + r[8].unit + u;
+    const float *keep0 = r[9].row[m] + r[9].unit + u;
+    const float *p_f = r[10].row[m] + r[10].unit + u;
+    const float *p_i = r[11].row[m] + r[11].unit + u;
+    float *cross3 = r[12].row[m] + r[12].unit + u;
+    float *cross6 = r[13].row[m] + r[13].unit + u;
+    float *cross2 = r[14].row[m] + r[14].unit + u;
+    float *cross0 = r[15].row[m] + r[15].unit + u;
+    float *cross5 = r[16].row[m] + r[16].unit + u;
+    float *cross1 = r[17].row[m] + r[17].unit + u;
+    float *cross4 = r[18].row[m] + r[18].unit + u;
+    float *carry_c_new = r[19].row[m] + r[19].unit + u;
+    const Vf t5 = load(carry_h) + load(dy);
+    const Vf c_new_ = load(c_new);
+    const Vf keep3_ = load(keep3);
+    const Vf t15 = t5 * c_new_ * (keep3_ * (splat<Vf>(1.0f) - keep3_));
+    const Vf t18 = fma(t15, load(p_o), fma(t5, keep3_, load(carry_c)));
+    const Vf keep2_ = load(keep2);
+    const Vf keep1_ = load(keep1);
+    const Vf t28 = t18 * keep2_ * (keep1_ * (splat<Vf>(1.0f) - keep1_));
+    const Vf c_ = load(c);
+    const Vf keep0_ = load(keep0);
+    const Vf t38 = t18 * c_ * (keep0_ * (splat<Vf>(1.0f) - keep0_));
+    const Vf cross6_ = t15 * c_new_;
+    const Vf cross2_ = t18 * keep1_ * fnma(keep2_, keep2_, splat<Vf>(1.0f));
+    const Vf cross5_ = t28 * c_;
+    const Vf cross4_ = t38 * c_;
+    const Vf carry_c_new_ = fma(t18, keep0_, fma(t28, load(p_i), t38 * load(p_f)));
+    store(cross3, t15);
+    store(cross6, cross6_);
+    store(cross2, cross2_);
+    store(cross0, t28);
+    store(cross5, cross5_);
+    store(cross1, t38);
+    store(cross4, cross4_);
+    store(carry_c_new, carry_c_new_);
+  }
+};
+
+// CIFG: coupled input and forget gate (Greff et al. 2017)
+struct cifg_infer_0 {
+  constexpr static int arrays = 5, sums = 3;
+  INLINE static void run(const Register<float> *r, int64_t m, int64_t u, const Vf *sum) {
+    const float *p_i = r[0].row[m] + r[0].unit + u;
+    const float *c = r[1].row[m] + r[1].unit + u;
+    const float *p_o = r[2].row[m] + r[2].unit + u;
+    float *c_new = r[3].row[m] + r[3].unit + u;
+    float *h_new = r[4].row[m] + r[4].unit + u;
+    const Vf i = sum[0];
+    const Vf g = sum[1];
+    const Vf o = sum[2];
+    const Vf c_ = load(c);
+    const Vf c1 = lerp(sigmoid(fma(load(p_i), c_, i)), c_, tanh(g));
+    const Vf h_new_ = sigmoid(fma(load(p_o), c1, o)) * tanh(c1);
+    store(c_new, c1);
+    store(h_new, h_new_);
+  }
+};
+
+// CIFG: coupled input and forget gate (Greff et al. 2017)
+struct cifg_train_0 {
+  constexpr static int arrays = 8, sums = 3;
+  INLINE static void run(const Register<float> *r, int64_t m, int64_t u, const Vf *sum) {
+    const float *p_i = r[0].row[m] + r[0].unit + u;
+    const float *c = r[1].row[m] + r[1].unit + u;
+    const float *p_o = r[2].row[m] + r[2].unit + u;
+    float *keep0 = r[3].row[m] + r[3].unit + u;
+    float *keep1 = r[4].row[m] + r[4].unit + u;
+    float *c_new = r[5].row[m] + r[5].unit + u;
+    float *keep2 = r[6].row[m] + r[6].unit + u;
+    float *h_new = r[7].row[m] + r[7].unit + u;
+    const Vf i = sum[0];
+    const Vf g = sum[1];
+    const Vf o = sum[2];
+    const Vf c_ = load(c);
+    const Vf t15 = sigmoid(fma(load(p_i), c_, i));
+    const Vf t16 = tanh(g);
+    const Vf c1 = lerp(t15, c_, t16);
+    const Vf t21 = sigmoid(fma(load(p_o), c1, o));
+    const Vf h_new_ = t21 * tanh(c1);
+    store(keep0, t15);
+    store(keep1, t16);
+    store(c_new, c1);
+    store(keep2, t21);
+    store(h_new, h_new_);
+  }
+};
+
+// CIFG: coupled input and forget gate (Greff et al. 2017)
+struct cifg_back_0 {
+  constexpr static int arrays = 16, sums = 0;
+  INLINE static void run(const Register<float> *r, int64_t m, int64_t u, const Vf *) {
+    const float *c_new = r[0].row[m] + r[0].unit + u;
+    const float *carry_h = r[1].row[m] + r[1].unit + u;
+    const float *dy = r[2].row[m] + r[2].unit + u;
+    const float *keep2 = r[3].row[m] + r[3].unit + u;
+    const float *carry_c = r[4].row[m] + r[4].unit + u;
+    const float *p_o = r[5].row[m] + r[5].unit + u;
+    const float *keep1 = r[6].row[m] + r[6].unit + u;
+    const float *c = r[7].row[m] + r[7].unit + u;
+    const float *keep0 = r[8].row[m] + r[8].unit + u;
+    const float *p_i = r[9].row[m] + r[9].unit + u;
+    float *cross2 = r[10].row[m] + r[10].unit + u;
+    float *cross4 = r[11].row[m] + r[11].unit + u;
+    float *cross1 = r[12].row[m] + r[12].unit + u;
+    float *cross0 = r[13].row[m] + r[13].unit + u;
+    float *cross3 = r[14].row[m] + r[14].unit + u;
+    float *carry_c_new = r[15].row[m] + r[15].unit + u;
+    const Vf c_new_ = load(c_new);
+    const Vf t3 = tanh(c_new_);
+    const Vf t6 = load(carry_h) + load(dy);
+    const Vf keep2_ = load(keep2);
+    const Vf t18 = t6 * t3 * (keep2_ * (splat<Vf>(1.0f) - keep2_));
+    const Vf t21 = fma(t18, load(p_o), fma(t6 * keep2_, fnma(t3, t3, splat<Vf>(1.0f)), load(carry_c)));
+    const Vf keep0_ = load(keep0);
+    const Vf t27 = t21 * keep0_;
+    const Vf keep1_ = load(keep1);
+    const Vf c_ = load(c);
+    const Vf t34 = t21 * (keep1_ - c_) * (keep0_ * (splat<Vf>(1.0f) - keep0_));
+    const Vf cross4_ = t18 * c_new_;
+    const Vf cross1_ = t27 * fnma(keep1_, keep1_, splat<Vf>(1.0f));
+    const Vf cross3_ = t34 * c_;
+    const Vf carry_c_new_ = fma(t34, load(p_i), t21 - t27);
+    store(cross2, t18);
+    store(cross4, cross4_);
+    store(cross1, cross1_);
+    store(cross0, t34);
+    store(cross3, cross3_);
+    store(carry_c_new, carry_c_new_);
+  }
+};
+
+// FGR: full gate recurrence (Greff et al. 2017)
+struct fgr_infer_0 {
+  constexpr static int arrays = 9, sums = 4;
+  INLINE static void run(const Register<float> *r, int64_t m, int64_t u, const Vf *sum) {
+    const float *p_i = r[0].row[m] + r[0].unit + u;
+    const float *c = r[1].row[m] + r[1].unit + u;
+    const float *p_f = r[2].row[m] + r[2].unit + u;
+    const float *p_o = r[3].row[m] + r[3].unit + u;
+    float *i_new = r[4].row[m] + r[4].unit + u;
+    float *f_new = r[5].row[m] + r[5].unit + u;
+    float *c_new = r[6].row[m] + r[6].unit + u;
+    float *o_new = r[7].row[m] + r[7].unit + u;
+    float *h_new = r[8].row[m] + r[8].unit + u;
+    const Vf a13 = sum[0];
+    const Vf a27 = sum[1];
+    const Vf a35 = sum[2];
+    const Vf a47 = sum[3];
+    const Vf c_ = load(c);
+    const Vf i1 = sigmoid(fma(load(p_i), c_, a13));
+    const Vf f1 = sigmoid(fma(load(p_f), c_, a27));
+    const Vf c1 = fma(f1, c_, i1 * tanh(a35));
+    const Vf o1 = sigmoid(fma(load(p_o), c1, a47));
+    const Vf h_new_ = o1 * tanh(c1);
+    store(i_new, i1);
+    store(f_new, f1);
+    store(c_new, c1);
+    store(o_new, o1);
+    store(h_new, h_new_);
+  }
+};
+
+// FGR: full gate recurrence (Greff et al. 2017)
+struct fgr_train_0 {
+  constexpr static int arrays = 10, sums = 4;
+  INLINE static void run(const Register<float> *r, int64_t m, int64_t u, const Vf *sum) {
+    const float *p_i = r[0].row[m] + r[0].unit + u;
+    const float *c = r[1].row[m] + r[1].unit + u;
+    const float *p_f = r[2].row[m] + r[2].unit + u;
+    const float *p_o = r[3].row[m] + r[3].unit + u;
+    float *i_new = r[4].row[m] + r[4].unit + u;
+    float *f_new = r[5].row[m] + r[5].unit + u;
+    float *keep0 = r[6].row[m] + r[6].unit + u;
+    float *c_new = r[7].row[m] + r[7].unit + u;
+    float *o_new = r[8].row[m] + r[8].unit + u;
+    float *h_new = r[9].row[m] + r[9].unit + u;
+    const Vf a13 = sum[0];
+    const Vf a27 = sum[1];
+    const Vf a35 = sum[2];
+    const Vf a47 = sum[3];
+    const Vf c_ = load(c);
+    const Vf i1 = sigmoid(fma(load(p_i), c_, a13));
+    const Vf f1 = sigmoid(fma(load(p_f), c_, a27));
+    const Vf t36 = tanh(a35);
+    const Vf c1 = fma(f1, c_, i1 * t36);
+    const Vf o1 = sigmoid(fma(load(p_o), c1, a47));
+    const Vf h_new_ = o1 * tanh(c1);
+    store(i_new, i1);
+    store(f_new, f1);
+    store(keep0, t36);
+    store(c_new, c1);
+    store(o_new, o1);
+    store(h_new, h_new_);
+  }
+};
+
+// FGR: full gate recurrence (Greff et al. 2017)
+struct fgr_back_0 {
+  constexpr static int arrays = 23, sums = 0;
+  INLINE static void run(const Register<float> *r, int64_t m, int64_t u, const Vf *) {
+    const float *c_new = r[0].row[m] + r[0].unit + u;
+    const float *carry_h = r[1].row[m] + r[1].unit + u;
+    const float *dy = r[2].row[m] + r[2].unit + u;
+    const float *o_new = r[3].row[m] + r[3].unit + u;
+    const float *carry_o = r[4].row[m] + r[4].unit + u;
+    const float *carry_c = r[5].row[m] + r[5].unit + u;
+    const float *p_o = r[6].row[m] + r[6].unit + u;
+    const float *i_new = r[7].row[m] + r[7].unit + u;
+    const float *keep0 = r[8].row[m] + r[8].unit + u;
+    const float *carry_i = r[9].row[m] + r[9].unit + u;
+    const float *c = r[10].row[m] + r[10].unit + u;
+    const float *carry_f = r[11].row[m] + r[11].unit + u;
+    const float *f_new = r[12].row[m] + r[12].unit + u;
+    const float *p_i = r[13].row[m] + r[13].unit + u;
+    const float *p_f = r[14].row[m] + r[14].unit + u;
+    float *cross3 = r[15].row[m] + r[15].unit + u;
+    float *cross6 = r[16].row[m] + r[16].unit + u;
+    float *cross2 = r[17].row[m] + r[17].unit + u;
+    float *cross1 = r[18].row[m] + r[18].unit + u;
+    float *cross5 = r[19].row[m] + r[19].unit + u;
+    float *cross0 = r[20].row[m] + r[20].unit + u;
+    float *cross4 = r[21].row[m] + r[21].unit + u;
+    float *carry_c_new = r[22].row[m] + r[22].unit + u;
+    const Vf c_new_ = load(c_new);
+    const Vf t4 = tanh(c_new_);
+    const Vf t7 = load(carry_h) + load(dy);
+    const Vf o_new_ = load(o_new);
+    const Vf t21 = fma(t7, t4, load(carry_o)) * (o_new_ * (splat<Vf>(1.0f) - o_new_));
+    const Vf t24 = fma(t21, load(p_o), fma(t7 * o_new_, fnma(t4, t4, splat<Vf>(1.0f)), load(carry_c)));
+    const Vf c_ = load(c);
+    const Vf f_new_ = load(f_new);
+    const Vf t48 = fma(t24, c_, load(carry_f)) * (f_new_ * (splat<Vf>(1.0f) - f_new_));
+    const Vf keep0_ = load(keep0);
+    const Vf i_new_ = load(i_new);
+    const Vf t62 = fma(t24, keep0_, load(carry_i)) * (i_new_ * (splat<Vf>(1.0f) - i_new_));
+    const Vf cross6_ = t21 * c_new_;
+    const Vf cross2_ = t24 * i_new_ * fnma(keep0_, keep0_, splat<Vf>(1.0f));
+    const Vf cross5_ = t48 * c_;
+    const Vf cross4_ = t62 * c_;
+    const Vf carry_c_new_ = fma(t48, load(p_f), fma(t24, f_new_, t62 * load(p_i)));
+    store(cross3, t21);
+    store(cross6, cross6_);
+    store(cross2, cross2_);
+    store(cross1, t48);
+    store(cross5, cross5_);
+    store(cross0, t62);
+    store(cross4, cross4_);
+    store(carry_c_new, carry_c_new_);
+  }
+};
+
+// FGR: full gate recurrence (Greff et al. 2017)
+struct fgr_back_1 {
+  constexpr static int arrays = 4, sums = 4;
+  INLINE static void run(const Register<float> *r, int64_t m, int64_t u, const Vf *sum) {
+    float *carry_o_new = r[0].row[m] + r[0].unit + u;
+    float *carry_f_new = r[1].row[m] + r[1].unit + u;
+    float *carry_i_new = r[2].row[m] + r[2].unit + u;
+    float *carry_h_new = r[3].row[m] + r[3].unit + u;
+    const Vf a68 = sum[0];
+    const Vf a70 = sum[1];
+    const Vf a72 = sum[2];
+    const Vf a74 = sum[3];
+    store(carry_o_new, a68);
+    store(carry_f_new, a70);
+    store(carry_i_new, a72);
+    store(carry_h_new, a74);
+  }
+};
+
+// sLSTM (Beck et al. 2024, f a sigmoid)
+struct slstm_infer_0 {
+  constexpr static int arrays = 7, sums = 4;
+  INLINE static void run(const Register<float> *r, int64_t m, int64_t u, const Vf *sum) {
+    const float *m_ = r[0].row[m] + r[0].unit + u;
+    const float *c = r[1].row[m] + r[1].unit + u;
+    const float *n = r[2].row[m] + r[2].unit + u;
+    float *m_new = r[3].row[m] + r[3].unit + u;
+    float *c_new = r[4].row[m] + r[4].unit + u;
+    float *n_new = r[5].row[m] + r[5].unit + u;
+    float *h_new = r[6].row[m] + r[6].unit + u;
+    const Vf a4 = sum[0];
+    const Vf a7 = sum[1];
+    const Vf z = sum[2];
+    const Vf o = sum[3];
+    const Vf t16 = load(m_) + log_sigmoid(a7);
+    const Vf m__ = maximum(t16, a4);
+    const Vf i = exp(a4 - m__);
+    const Vf f = exp(t16 - m__);
+    const Vf c_ = fma(f, load(c), i * tanh(z));
+    const Vf n_ = fma(f, load(n), i);
+    const Vf h_new_ = sigmoid(o) * (c_ / n_);
+    store(m_new, m__);
+    store(c_new, c_);
+    store(n_new, n_);
+    store(h_new, h_new_);
+  }
+};
+
+// sLSTM (Beck et al. 2024, f a sigmoid)
+struct slstm_train_0 {
+  constexpr static int arrays = 12, sums = 4;
+  INLINE static void run(const Register<float> *r, int64_t m, int64_t u, const Vf *sum) {
+    const float *m_ = r[0].row[m] + r[0].unit + u;
+    const float *c = r[1].row[m] + r[1].unit + u;
+    const float *n = r[2].row[m] + r[2].unit + u;
+    float *keep0 = r[3].row[m] + r[3].unit + u;
+    float *m_new = r[4].row[m] + r[4].unit + u;
+    float *keep1 = r[5].row[m] + r[5].unit + u;
+    float *keep2 = r[6].row[m] + r[6].unit + u;
+    float *keep3 = r[7].row[m] + r[7].unit + u;
+    float *c_new = r[8].row[m] + r[8].unit + u;
+    float *n_new = r[9].row[m] + r[9].unit + u;
+    float *keep4 = r[10].row[m] + r[10].unit + u;
+    float *h_new = r[11].row[m] + r[11].unit + u;
+    const Vf a4 = sum[0];
+    const Vf a7 = sum[1];
+    const Vf z = sum[2];
+    const Vf o = sum[3];
+    const Vf t14 = log_sigmoid(a7);
+    const Vf t16 = load(m_) + t14;
+    const Vf m__ = maximum(t16, a4);
+    const Vf i = exp(a4 - m__);
+    const Vf f = exp(t16 - m__);
+    const Vf t26 = tanh(z);
+    const Vf c_ = fma(f, load(c), i * t26);
+    const Vf n_ = fma(f, load(n), i);
+    const Vf t32 = sigmoid(o);
+    const Vf h_new_ = t32 * (c_ / n_);
+    store(keep0, t14);
+    store(m_new, m__);
+    store(keep1, i);
+    store(keep2, f);
+    store(keep3, t26);
+    store(c_new, c_);
+    store(n_new, n_);
+    store(keep4, t32);
+    store(h_new, h_new_);
+  }
+};
+
+// sLSTM (Beck et al. 2024, f a sigmoid)
+struct slstm_back_0 {
+  constexpr static int arrays = 20, sums = 0;
+  INLINE static void run(const Register<float> *r, int64_t m, int64_t u, const Vf *) {
+    const float *c_new = r[0].row[m] + r[0].unit + u;
+    const float *n_new = r[1].row[m] + r[1].unit + u;
+    const float *carry_h = r[2].row[m] + r[2].unit + u;
+    const float *dy = r[3].row[m] + r[3].unit + u;
+    const float *keep4 = r[4].row[m] + r[4].unit + u;
+    const float *carry_c = r[5].row[m] + r[5].unit + u;
+    const float *carry_n = r[6].row[m] + r[6].unit + u;
+    const float *keep2 = r[7].row[m] + r[7].unit + u;
+    const float *keep1 = r[8].row[m] + r[8].unit + u;
+    const float *keep3 = r[9].row[m] + r[9].unit + u;
+    const float *c = r[10].row[m] + r[10].unit + u;
+    const float *n = r[11].row[m] + r[11].unit + u;
+    const float *keep0 = r[12].row[m] + r[12].unit + u;
+    float *cross3 = r[13].row[m] + r[13].unit + u;
+    float *carry_n_new = r[14].row[m] + r[14].unit + u;
+    float *cross2 = r[15].row[m] + r[15].unit + u;
+    float *carry_c_new = r[16].row[m] + r[16].unit + u;
+    float *carry_m_new = r[17].row[m] + r[17].unit + u;
+    float *cross0 = r[18].row[m] + r[18].unit + u;
+    float *cross1 = r[19].row[m] + r[19].unit + u;
+    const Vf n_new_ = load(n_new);
+    const Vf t2 = load(c_new) / n_new_;
+    const Vf t7 = load(carry_h) + load(dy);
+    const Vf keep4_ = load(keep4);
+    const Vf t11 = t7 * keep4_ / n_new_;
+    const Vf t15 = t11 + load(carry_c);
+    const Vf t17 = fma(-t11, t2, load(carry_n));
+    const Vf keep2_ = load(keep2);
+    const Vf t37 = fma(t17, load(n), t15 * load(c)) * keep2_;
+    const Vf carry_n_new_ = t17 * keep2_;
+    const Vf keep1_ = load(keep1);
+    const Vf keep3_ = load(keep3);
+    const Vf cross2_ = t15 * keep1_ * fnma(keep3_, keep3_, splat<Vf>(1.0f));
+    const Vf carry_c_new_ = t15 * keep2_;
+    const Vf cross0_ = fma(t15, keep3_, t17) * keep1_;
+    const Vf cross1_ = t37 * (splat<Vf>(1.0f) - exp(load(keep0)));
+    store(cross3, t7 * t2 * (keep4_ * (splat<Vf>(1.0f) - keep4_)));
+    store(carry_n_new, carry_n_new_);
+    store(cross2, cross2_);
+    store(carry_c_new, carry_c_new_);
+    store(carry_m_new, t37);
+    store(cross0, cross0_);
+    store(cross1, cross1_);
+  }
+};
+
 constexpr CompiledStep STEPS[] = {
-    compiled_step<rnn_tanh_infer_0>(),
+    fused_step<rnn_tanh_infer_0, 0, 0b1>(),
     compiled_step<rnn_tanh_back_0>(),
-    compiled_step<rnn_tanh_back_1>(),
-    compiled_step<rnn_relu_infer_0>(),
+    fused_step<rnn_tanh_back_1, 0, 0b1>(),
+    fused_step<rnn_relu_infer_0, 0, 0b1>(),
     compiled_step<rnn_relu_back_0>(),
-    compiled_step<gru_infer_0>(),
-    compiled_step<gru_train_0>(),
+    fused_step<gru_infer_0, 1, 0b111, 0b1011>(),
+    fused_step<gru_train_0, 1, 0b111, 0b1011>(),
     compiled_step<gru_back_0>(),
-    compiled_step<gru_back_1>(),
-    compiled_step<gru_before_infer_0>(),
-    compiled_step<gru_before_infer_1>(),
-    compiled_step<gru_before_train_0>(),
-    compiled_step<gru_before_train_1>(),
+    fused_step<gru_back_1, 0, 0b1>(),
+    fused_step<gru_before_infer_0, 2, 0b11>(),
+    fused_step<gru_before_infer_1, 0, 0b1>(),
+    fused_step<gru_before_train_0, 2, 0b11>(),
+    fused_step<gru_before_train_1, 0, 0b1>(),
     compiled_step<gru_before_back_0>(),
-    compiled_step<gru_before_back_1>(),
-    compiled_step<gru_before_back_2>(),
-    compiled_step<lstm_infer_0>(),
-    compiled_step<lstm_train_0>(),
+    fused_step<gru_before_back_1, 0, 0b1>(),
+    fused_step<gru_before_back_2, 0, 0b1>(),
+    compiled_step<mgu_infer_0>(),
+    compiled_step<mgu_infer_1>(),
+    compiled_step<mgu_train_1>(),
+    compiled_step<mgu_back_0>(),
+    compiled_step<mgu_back_1>(),
+    compiled_step<mgu_back_2>(),
+    compiled_step<fastgrnn_infer_0>(),
+    compiled_step<fastgrnn_train_0>(),
+    compiled_step<fastgrnn_back_0>(),
+    compiled_step<fastgrnn_back_1>(),
+    fused_step<lstm_infer_0, 3, 0b1111>(),
+    fused_step<lstm_train_0, 3, 0b1111>(),
     compiled_step<lstm_back_0>(),
+    compiled_step<lstm_1997_infer_0>(),
+    compiled_step<lstm_1997_train_0>(),
+    compiled_step<lstm_1997_back_0>(),
+    compiled_step<lstm_peephole_infer_0>(),
+    compiled_step<lstm_peephole_train_0>(),
+    compiled_step<lstm_peephole_back_0>(),
+    compiled_step<lstm_projected_back_0>(),
+    compiled_step<lstm_projected_back_1>(),
+    compiled_step<lstm_projected_back_2>(),
+    compiled_step<lstm_layer_norm_infer_0>(),
+    compiled_step<lstm_layer_norm_infer_1>(),
+    compiled_step<lstm_layer_norm_infer_2>(),
+    compiled_step<lstm_layer_norm_train_1>(),
+    compiled_step<lstm_layer_norm_train_2>(),
+    compiled_step<lstm_layer_norm_back_0>(),
+    compiled_step<lstm_layer_norm_back_1>(),
+    compiled_step<lstm_layer_norm_back_2>(),
+    compiled_step<mingru_infer_0>(),
+    compiled_step<mingru_train_0>(),
+    compiled_step<mingru_back_0>(),
+    compiled_step<minlstm_infer_0>(),
+    compiled_step<minlstm_train_0>(),
+    compiled_step<minlstm_back_0>(),
+    compiled_step<nig_infer_0>(),
+    compiled_step<nig_train_0>(),
+    compiled_step<nig_back_0>(),
+    compiled_step<nfg_infer_0>(),
+    compiled_step<nfg_train_0>(),
+    compiled_step<nfg_back_0>(),
+    compiled_step<nog_infer_0>(),
+    compiled_step<nog_train_0>(),
+    compiled_step<nog_back_0>(),
+    compiled_step<niaf_infer_0>(),
+    compiled_step<niaf_train_0>(),
+    compiled_step<niaf_back_0>(),
+    compiled_step<noaf_infer_0>(),
+    compiled_step<noaf_train_0>(),
+    compiled_step<noaf_back_0>(),
+    compiled_step<cifg_infer_0>(),
+    compiled_step<cifg_train_0>(),
+    compiled_step<cifg_back_0>(),
+    compiled_step<fgr_infer_0>(),
+    compiled_step<fgr_train_0>(),
+    compiled_step<fgr_back_0>(),
+    compiled_step<fgr_back_1>(),
+    compiled_step<slstm_infer_0>(),
+    compiled_step<slstm_train_0>(),
+    compiled_step<slstm_back_0>(),
 };

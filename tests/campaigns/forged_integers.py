@@ -14,7 +14,7 @@ from collections import Counter
 import numpy as np
 
 import pages
-from gatecell import nn
+from gatecell import cells, nn
 from gatecell.algebra.model import FloatLayer, FloatModel
 from gatecell.deploy.graph import Input, Output
 from gatecell.deploy.integer import Runner
@@ -84,7 +84,7 @@ def bases(rng):
     yield quantize(deep, x, input_bits=8)
     for k, cell in enumerate(("lstm", "gru", "gru_before", "rnn_relu")):
         yield quantize(nn.Recurrent(cell, 3, 4, 2), x, ("w8a8", "w8a16")[k % 2])
-    for k, page in enumerate((pages.peephole, pages.projected, pages.mgu, pages.delay)):
+    for k, page in enumerate((*map(cells.get, ("lstm_peephole", "lstm_projected", "mgu")), pages.delay)):
         sizes = {"I": 3, "H": 4, "M": 2}
         weights = {key: rng.normal(0, 0.5, s).astype(np.float32) for key, s in page.shapes(sizes).items()}
         layer = FloatLayer(page.signature, page.program, weights, sizes)

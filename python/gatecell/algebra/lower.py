@@ -75,6 +75,7 @@ class Lowering:
         for n in self.p.nodes:
             if n.op in OPS and n.op not in MEANING:
                 raise Unsupported(f"{self.p.name}: {n.op} has no integer meaning yet{self.lines.where(n)}")
+        for n in self.p.nodes:
             if n.op == "product" and self.p.weights[n.attr[0]].blocks != "1":
                 raise Unsupported(f"{self.p.name}: {n.attr[0]} is block-diagonal, which has no integer form yet{self.lines.where(n)}")
             if self.given.raw and n.op != "product" and self.p.x in n.args:
@@ -140,8 +141,10 @@ class Lowering:
 
     def narrow(self, v: Value, frac: int) -> Value:
         """sat16 of v at another fraction, half up; no clamp where the interval needs none."""
-        if frac > v.frac:
-            v = self.emit("shl", (v,), frac, frac - v.frac)
+        if (up := frac - v.frac) > 0:
+            if not inside((v.lo << up, v.hi << up), INT32):  # what would leave int32 saturates: by one step of its own before, then exactly
+                v = self.emit("clamp", (v,), v.frac, -(1 << max(15 - up, 0)), 1 << max(15 - up, 0))
+            v = self.emit("shl", (v,), frac, up)
         elif frac < v.frac:
             v = self.emit("round", (v,), frac, v.frac - frac)
         return v if inside((v.lo, v.hi), INT16) else self.emit("clamp", (v,), frac, *INT16)

@@ -68,7 +68,7 @@ def plans(p: Program, d: Backward) -> Plans:
     uses = [
         Use(w, hold(g, "cross", p.weights[w].out), hold(a, "arg", p.weights[w].into)) for w in p.weights for g, a in d.weights.get(w, ())
     ]
-    sums = {name: hold(g, "cross", p.params[name] if p.params[name] != "1" else p.states[first].axis) for name, g in d.params.items()}
+    sums = {name: hold(g, "cross", g.axis if g.axis != "1" else p.states[first].axis) for name, g in d.params.items()}
     back = lower("back", outs, known | seeds, stored, p.names, descending=True)
 
     dx = None

@@ -1,12 +1,13 @@
 """A program as sums of products and what is made of them, loop by loop: the form that code for small machines has.
 
 Not here: numbers of any kind, any language.  Every maximal sum of products is one accumulator; it is taken, like every other
-value, in the last loop that still serves its first reader.
+value, in the last loop that still serves its first reader.  A reduction over units stands before the loops of its place.
 """
 
 from __future__ import annotations
 
 from .graph import Node, is_leaf
+from .ops import joins
 from .program import Program
 
 
@@ -65,7 +66,7 @@ class Sums:
     def _places(self) -> dict[Node, int]:
         place = {n: k for k, s in enumerate(self.p.stages) for n in (*s.joins, *s.points)}
         for root in self.terms:
-            readers = [place[r] - (r.op == "product") for r in self.all_readers[root]]
+            readers = [place[r] - joins(r) for r in self.all_readers[root]]
             place[root] = max(place[root], min(readers)) if readers else place[root]
         return place
 
@@ -92,5 +93,5 @@ class Sums:
         for n in self.nodes:
             if n in self.kept:
                 reader = next((r.attr[0].replace(".", "_") + "_of" for r in self.all_readers[n] if r.op == "product"), "kept")
-                keeps[n] = fresh(self.p.names.get(n, reader))
+                keeps[n] = fresh(self.p.names.get(n) or (f"{names[n]}_units" if n in names else reader))
         return names, keeps

@@ -3,6 +3,9 @@
 from . import elman as elman
 from . import gru as gru
 from . import lstm as lstm
+from . import minimal as minimal
+from . import odyssey as odyssey
+from . import xlstm as xlstm
 from .cell import Cell, Registry, cell, cells, record
 from .options import by_name
 

@@ -14,6 +14,7 @@ from ..algebra.graph import Node
 from ..algebra.model import FloatLayer, FloatModel
 from ..algebra.ops import OPS
 from ..tensor.dtypes import Array
+from ..tensor.engine import dense
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,8 @@ class Seen:
 def run(layer: FloatLayer, x: Array) -> Seen:
     """One layer over x (T, B, I) in float64, from states of 0.  ValueError: a value that is not finite, with its line of the page."""
     p = layer.program
-    matrices = {name: layer.matrix(name)[0].astype(np.float64).T for name in p.weights}
+    whole = {name: dense(w, 1) if p.weights[name].blocks != "1" else w for name in p.weights for w in layer.matrix(name)[:1]}
+    matrices = {name: w.astype(np.float64).T for name, w in whole.items()}
     biases = {name: 0.0 if (b := layer.matrix(name)[1]) is None else b.astype(np.float64) for name in p.weights}
     steps, batch = x.shape[:2]
     nodes = [n for n in p.nodes if n.op not in ("state", "x", "const", "param")]

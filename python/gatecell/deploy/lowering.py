@@ -210,6 +210,7 @@ def _recurrence(low: Lowering, node: Node) -> tuple[Known, ...]:
     if v.axes[:2] != ((TIME,), (BATCH,)):
         raise Misfit(f"it runs along another axis than time: {text(v.axes)}")
     axes = {cell.axis(s): t.shape[1] for s, t in states.items()}
+    axes |= cell.blocks(axes, {key: low.parameters[name].shape for key, name in weights.items()})
     size = states[cell.states[0]].shape[1]
     step = low.emit("recurrence", (v.step,), size, {"cell": cell.name, "axes": axes}, weights)
     ends: list[Known] = [with_features(v, step, size)]

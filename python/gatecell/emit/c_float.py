@@ -20,6 +20,7 @@ from .c_text import array, comment, dot, fresh, moved, real
 from .coefficients import EXP2, TANH_P, TANH_Q, TANH_TOP
 
 Array = NDArray[Any]
+REDUCTIONS = tuple(name for name, op in OPS.items() if op.joins)
 LOCALS = ("s", "x", "y", "u", "w", "k")
 
 
@@ -58,6 +59,44 @@ static inline float exp_(float x) {{
 }}""",
         (),
     ),
+    "log_sigmoid": (
+        """/* min(x, 0) - log(1 + t), t = e^-|x|: log by the series of 2 artanh(z), z = t / (2 + t) <= 1/3. */
+static inline float log_sigmoid_(float x) {
+  const float t = exp_(x > 0.0f ? -x : x);
+  const float z = t / (2.0f + t), q = z * z;
+  const float p = 1.0f + q * (1.0f / 3 + q * (1.0f / 5 + q * (1.0f / 7 + q * (1.0f / 9 + q * (1.0f / 11 + q * (1.0f / 13))))));
+  return (x > 0.0f ? 0.0f : x) - 2.0f * z * p;
+}""",
+        ("exp",),
+    ),
+    "rsqrt": (
+        """/* 1 / sqrt(x), x normal and positive: a first guess to 4 % by halving the exponent, squared three times by Newton. */
+static inline float rsqrt_(float x) {
+  union { float value; uint32_t bits; } y;
+  y.value = x;
+  y.bits = 0x5f3759dfu - (y.bits >> 1);
+  for (int k = 0; k < 3; k++) y.value *= 1.5f - 0.5f * x * y.value * y.value;
+  return y.value;
+}""",
+        (),
+    ),
+    "mean": (
+        """static float mean_(const float *a, int n) {
+  float sum = 0.0f;
+  for (int k = 0; k < n; k++) sum += a[k];
+  return sum / (float)n;
+}""",
+        (),
+    ),
+    "var": (
+        """static float var_(const float *a, int n) {
+  const float mean = mean_(a, n);
+  float sum = 0.0f;
+  for (int k = 0; k < n; k++) sum += (a[k] - mean) * (a[k] - mean);
+  return sum / (float)n;
+}""",
+        ("mean",),
+    ),
     "lerp": ("/* a at t = 0, b at t = 1. */\nstatic inline float lerp_(float t, float a, float b) { return a + t * (b - a); }", ()),
     "relu": ("static inline float relu_(float x) { return x > 0.0f ? x : 0.0f; }", ()),
     "maximum": ("static inline float maximum_(float a, float b) { return a > b ? a : b; }", ()),
@@ -80,6 +119,9 @@ class FloatWriter:
         self.members = {s: f"l{number}_{s}" for s, n in self.p.states.items() if n in self.p.nodes}
         """States that a step reads -> their place in the state."""
         self.cname = {n: fresh(name, set(LOCALS)) for n, name in self.sums.keeps.items()}
+        self.rows: dict[Node, str] = {}
+        """Reduction -> the variable that holds it."""
+        self.taken = {*LOCALS, *self.cname.values(), *(f"{s}_new" for s in self.p.states)}
         self.names: dict[Node, str] = {}
         self.roots: dict[Node, str] = {}
         self.began = False
@@ -88,10 +130,8 @@ class FloatWriter:
     def check(self) -> None:
         for n in self.p.nodes:
             spelling = OPS[n.op].c if n.op in OPS else "{0}"
-            if not spelling or ((m := re.match(r"(\w+)\(", spelling)) and m[1] not in HELPERS):
+            if n.op not in HELPERS and (not spelling or ((m := re.match(r"(\w+)\(", spelling)) and m[1] not in HELPERS)):
                 raise Unsupported(f"{self.p.name}: {n.op} has no C form yet{self.page.where(n)}")
-            if n.op == "product" and self.p.weights[n.attr[0]].blocks != "1":
-                raise Unsupported(f"{self.p.name}: {n.attr[0]} is block-diagonal, which has no C form yet{self.page.where(n)}")
 
     def _reads(self) -> dict[str, int]:
         """State -> the last loop that reads its old value."""
@@ -129,13 +169,19 @@ class FloatWriter:
         lines: list[str] = []
         roots = [r for r in self.sums.terms if self.sums.place[r] == k]
         nodes = [n for n in self.sums.nodes if self.sums.place[n] == k]
+        for n in nodes:
+            if n.op in REDUCTIONS:
+                self.used.add(n.op)
+                self.rows[n] = fresh(f"{n.op}_{self.short(n.args[0])}", self.taken)
+                lines.append(f"const float {self.rows[n]} = {n.op}_({self.vector(n.args[0])}, {self.layer.sizes[n.axis]});")
+        nodes = [n for n in nodes if n.op not in REDUCTIONS]
         last = self.sums.loops - 1
         new = {s: n for s, n in self.p.outs.items() if self.sums.place.get(n, last) == k}
         axes = [*(r.axis for r in roots), *(n.axis for n in nodes if n.axis != "1"), *(self.p.states[s].axis for s in new)]
         for axis in dict.fromkeys(axes):
             inside: list[str] = []
             mine = [r for r in roots if r.axis == axis]
-            taken = {*LOCALS, *self.cname.values(), *(f"{s}_new" for s in self.p.states)}
+            taken = {*LOCALS, *self.taken, *self.cname.values(), *(f"{s}_new" for s in self.p.states)}
             self.names, self.roots = {}, {}
             if mine:
                 stem = f"{self.model}_w{self.number}" + (f"_{k}" if self.sums.loops > 2 else "")
@@ -150,19 +196,20 @@ class FloatWriter:
 
     def products(self, roots: list[Node], stem: str, taken: set[str]) -> list[str]:
         """Blocks of up to four rows over one vector; a sum runs from block to block, its bias first."""
-        arguments = list(dict.fromkeys(n.args[0] for r in roots for n in self.sums.terms[r]))
+        arguments = list(dict.fromkeys((n.args[0], self.width(n)) for r in roots for n in self.sums.terms[r]))
         units = self.layer.sizes[roots[0].axis]
         running = dict.fromkeys(roots, "")
         lines: list[str] = []
         parts: list[Array] = []
-        for a in arguments:
-            rows = [(r, n) for r in roots for n in self.sums.terms[r] if n.args[0] is a]
+        for a, width in arguments:
+            rows = [(r, n) for r in roots for n in self.sums.terms[r] if n.args[0] is a and self.width(n) == width]
+            vector = self.vector(a) + (f" + u / {width} * {width}" if width < self.layer.sizes[a.axis] else "")
             for at in range(0, len(rows), 4):
                 block = rows[at : at + 4]
                 d = fresh(f"d{len(parts)}", taken)
                 starts = [running[r] or self.bias(r, stem) for r, _ in block]
                 lines.append(f"float {d}[4] = {{{', '.join(starts + ['0.0f'] * (4 - len(starts)))}}};")
-                lines.append(f"w = dot(w, {self.vector(a)}, {self.layer.sizes[a.axis]}, {len(block)}, {d});")
+                lines.append(f"w = dot(w, {vector}, {width}, {len(block)}, {d});")
                 running |= {r: f"{d}[{n}]" for n, (r, _) in enumerate(block)}
                 stacked = np.stack([self.layer.matrix(n.attr[0])[0] for _, n in block], axis=1)
                 parts.append(stacked.transpose(0, 2, 1).reshape(units, -1))
@@ -179,6 +226,14 @@ class FloatWriter:
         total = np.sum([b.astype(np.float64) for b in given], axis=0).astype(np.float32)
         self.constants.append(array("float", name, [real(float(v)) for v in total]))
         return f"{name}[u]"
+
+    def width(self, product: Node) -> int:
+        """How many entries of its argument a unit sees: all of them, or those of its block."""
+        return int(self.layer.matrix(product.attr[0])[0].shape[1])
+
+    def short(self, n: Node) -> str:
+        """A word for a value in other values' names."""
+        return self.cname.get(n) or (n.attr if n.op == "state" else "x")
 
     def vector(self, n: Node) -> str:
         return "x" if n.op == "x" else f"s->{self.members[n.attr]}" if n.op == "state" else self.cname[n]
@@ -217,6 +272,8 @@ class FloatWriter:
         """C of a value, in brackets where it binds less tightly than `level`."""
         if n in self.names:
             return self.names[n]
+        if n in self.rows:
+            return self.rows[n]
         if n in self.roots:
             return self.roots[n]
         if n.op == "const":

@@ -34,7 +34,7 @@ def precedence(op: str) -> int:
 
 
 def step(name: str, loop: Loop) -> str:
-    """One loop as a struct: how its sums share their sources, and what is done for one vector of units of one row."""
+    """One loop as a struct: what is done for one vector of units of one row."""
     taken = {"r", "m", "u", "sum", "row"}
     memory = len(loop.arrays) + len(loop.accumulators)
     leaves = [identifier(a, taken) for a in (*loop.arrays, *loop.accumulators)]
@@ -89,9 +89,7 @@ def step(name: str, loop: Loop) -> str:
         else f"{'' if k in written else 'const '}float *{leaves[k]} = r[{k}].row[m] + r[{k}].unit + u;"
         for k in used
     ]
-    groups = ", ".join(f"0b{g:b}" for g in groups_of(loop)) or "0"
     constants = f"constexpr static int arrays = {len(loop.arrays)}, sums = {len(loop.accumulators)};\n"
-    constants += f"  constexpr static unsigned groups[] = {{{groups}}};\n"
     body = "\n".join(f"    {line}" for line in heads + lines + stores)
     sums = "const Vf *sum" if loop.accumulators else "const Vf *"
     signature = f"INLINE static void run(const Register<float> *r, int64_t m, int64_t u, {sums})"
@@ -117,21 +115,25 @@ def files(cells: Iterable[Cell]) -> dict[str, str]:
     """File name under cpp/src -> text."""
     steps, keys, rows = [], [], []
     seen: set[int] = set()
+    shapes: dict[str, int] = {}
     for cell in cells:
         all_plans = plans(cell.program, cell.backward)
         for plan in (all_plans.infer, all_plans.train, all_plans.back, all_plans.dx):
             for k, loop in enumerate(loops(plan) if plan else ()):
+                groups = ", ".join(f"0b{g:b}" for g in groups_of(loop))
+                shape = shapes.setdefault(f"SHAPE({len(loop.accumulators)}, {groups})", len(shapes)) if groups else -1
                 if key(loop) in seen:
                     continue
                 seen.add(key(loop))
                 name = f"{cell.name}_{plan.name}_{k}" if plan else ""
                 steps.append(f"// {cell.title} ({cell.source})\n{step(name, loop)}")
                 keys.append(f"STEP(0x{key(loop):016x}ull, {name})")
-                rows.append(f"    compiled_step<{name}>(),")
+                rows.append(f"    fused_step<{name}, {shape}, {groups}>()," if cell.fused and groups else f"    compiled_step<{name}>(),")
     table = "constexpr CompiledStep STEPS[] = {\n" + "\n".join(rows) + "\n};\n"
     operations = [f'OPERATION({code}, "{op}", ({SPELLING[op].format("X", "Y", "Z")}))' for op, code in OPCODES.items()]
     return {
         "steps.inl": HEAD + "\n" + "\n".join([*steps, table]),
+        "shapes.inl": HEAD + "\n".join(shapes) + "\n",
         "step_keys.inl": HEAD + "\n".join(keys) + "\n",
         "operations.inl": HEAD + "\n".join(operations) + "\n",
     }

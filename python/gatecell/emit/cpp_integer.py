@@ -18,6 +18,7 @@ from ..algebra.integer import IntegerProgram, Loop, Vector
 from ..algebra.lower import HEADROOM, Given, lower
 from ..algebra.points import EXACT, OPS, SATURATES, WHOLE, Point, key, points
 from ..cells import Cell
+from ..errors import Unsupported
 from .cpp import HEAD, identifier
 
 TABLE = ("tanh", "sigmoid")
@@ -29,8 +30,8 @@ INPUT = Vector("input", "I", 0, -32767, 32767)
 class Step:
     """One loop's instructions as a function over the rows of a tile."""
 
-    def __init__(self, name: str, p: IntegerProgram, loop: Loop) -> None:
-        self.name, self.points = name, points(p, loop)
+    def __init__(self, name: str, p: IntegerProgram, loop: Loop, *, fused: bool) -> None:
+        self.name, self.points, self.rows = name, points(p, loop), "for_rows" if fused else "for_single_rows"
         self.reads = Counter(a for i in self.points for a in i.args)
         self.taken = {"t", "m", "narrow", "widened", "product15", "add_saturated", *OPS}
         self.names: dict[int, str] = {}
@@ -137,7 +138,7 @@ class Step:
                 self.body.append(f"{rows}.write(m, {value});")
         kinds = {"Sums": "Sums ", "Units": "Units ", "t.n[": "int32_t ", "*t.t": "IntTable &"}
         heads = [f"const {next(v for s, v in kinds.items() if text.startswith(s))}{name} = {text};" for name, text in self.heads.items()]
-        lines = [*heads, "for_rows(t, [&](auto m) __attribute__((always_inline)) {", *("  " + line for line in self.body), "});"]
+        lines = [*heads, f"{self.rows}(t, [&](auto m) __attribute__((always_inline)) {{", *("  " + line for line in self.body), "});"]
         return f"void {self.name}(const IntTile &t) {{\n" + "\n".join("  " + line for line in lines) + "\n}\n"
 
 
@@ -159,14 +160,17 @@ class Peaks(Mapping[Node, float]):
 
 
 def programs(cell: Cell) -> Iterator[IntegerProgram]:
-    """A cell's step in integers, once for every set of formats that its values can have."""
+    """A cell's step in integers, once for every set of formats that its values can have; none where it has no integer form."""
 
     def lowered(fractions: dict[Node, int]) -> tuple[IntegerProgram, list[Node]]:
         peaks = Peaks(fractions)
         params = {k: Vector("param", axis, 14, -32767, 32767) for k, axis in cell.program.params.items()}
         return lower(cell.program, Given(INPUT, True, True, peaks, params)), list(peaks)
 
-    _, asked = lowered({})
+    try:
+        _, asked = lowered({})
+    except Unsupported:
+        return
     for fractions in product(FRACTIONS, repeat=len(asked)):
         yield lowered(dict(zip(asked, fractions, strict=True)))[0]
 
@@ -180,7 +184,7 @@ def files(cells: Iterable[Cell]) -> dict[str, str]:
             for loop in p.loops:
                 if (k := key(p, loop)) not in steps:
                     name = f"{cell.name}_integer_{count}"
-                    steps[k] = name, f"// {cell.title} ({cell.source})\n{Step(name, p, loop).function()}"
+                    steps[k] = name, f"// {cell.title} ({cell.source})\n{Step(name, p, loop, fused=cell.fused).function()}"
                     count += 1
     rows = "\n".join(f"    {{{name}}}," for name, _ in steps.values())
     table = f"struct CompiledIntegers {{\n  IntStep run;\n}};\nconst CompiledIntegers INTEGER_STEPS[] = {{\n{rows}\n}};\n"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from .module import positive
 from .recurrent import Recurrent, RecurrentCell
 
 
@@ -15,6 +16,14 @@ def _elman(nonlinearity: str) -> str:
     if nonlinearity not in ("tanh", "relu"):
         raise ValueError(f"nonlinearity: wanted 'tanh' or 'relu', got {nonlinearity!r}")
     return f"rnn_{nonlinearity}"
+
+
+def _lstm(hidden_size: int, proj_size: int) -> str:
+    if not proj_size:
+        return "lstm"
+    if positive("proj_size", proj_size) >= positive("hidden_size", hidden_size):
+        raise ValueError(f"proj_size: wanted less than the {hidden_size} hidden units, got {proj_size}")
+    return "lstm_projected"
 
 
 def _gru(reset_after: bool) -> str:
@@ -44,7 +53,10 @@ class RNN(Recurrent):
 
 
 class LSTM(Recurrent):
-    """Long short-term memory (Gers, Schmidhuber & Cummins 2000); gates stacked i, f, g, o. Returns output, (h_n, c_n)."""
+    """Long short-term memory (Gers, Schmidhuber & Cummins 2000); gates stacked i, f, g, o. Returns output, (h_n, c_n).
+
+    proj_size: the output is a linear function of the hidden units, of that many entries (Sak, Senior & Beaufays 2014); 0: these units.
+    """
 
     def __init__(
         self,
@@ -60,7 +72,8 @@ class LSTM(Recurrent):
         **options: Any,
     ) -> None:
         super().__init__(
-            "lstm", input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, proj_size, dtype=dtype, **options,
+            _lstm(hidden_size, proj_size), input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, proj_size,
+            dtype=dtype, **options,
         )  # fmt: skip
 
 

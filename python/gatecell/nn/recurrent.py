@@ -29,14 +29,22 @@ from .packed import PackedSequence, lengths_of, pad_packed_sequence
 class Cells(Module):
     """What one step and whole sequences share: the record, the sizes, the weights by their torch names, the initial states."""
 
-    def __init__(self, cell: str | Cell, input_size: int, hidden_size: int, bias: bool, proj_size: int, dtype: Any) -> None:
+    def __init__(
+        self, cell: str | Cell, input_size: int, hidden_size: int, bias: bool, proj_size: int, num_heads: int, dtype: Any
+    ) -> None:
         self.cell = record = _record(cell)
         self.input_size, self.hidden_size, self.bias = positive("input_size", input_size), positive("hidden_size", hidden_size), bool(bias)
-        output_axis = record.axis(record.states[0])
-        if proj_size and output_axis == "H":
+        if proj_size and not record.projects:
             raise Unsupported(f"proj_size={proj_size}: the output of {record.name} is its hidden units, without a projection")
-        self.proj_size = 0 if output_axis == "H" else positive("proj_size", proj_size)
-        self._sizes = {"I": self.input_size, "H": self.hidden_size, output_axis: self.proj_size or self.hidden_size}
+        self.proj_size = positive("proj_size", proj_size or hidden_size) if record.projects else 0
+        self.num_heads = positive("num_heads", num_heads)
+        if self.num_heads != 1 and not record.heads:
+            raise Unsupported(f"num_heads={num_heads}: no product of {record.name} is block-diagonal")
+        if self.hidden_size % self.num_heads:
+            raise ValueError(f"num_heads: wanted a divisor of the {hidden_size} hidden units, got {num_heads}")
+        self._sizes = {"I": self.input_size, "H": self.hidden_size, "K": self.num_heads}
+        if record.projects:
+            self._sizes[record.axis(record.states[0])] = self.proj_size
         record.shapes(self._sizes)  # the record says which axis lacks a size before anything is built
         self._lengths = {name: self._sizes[record.axis(name)] for name in record.states}
         self._dtype = np.dtype(np.float32 if dtype is None else dtype)
@@ -112,7 +120,8 @@ class Recurrent(Cells):
     input may be a PackedSequence: so is the output then, and hx and last are in the order of the batch, as in torch.
 
     cell: a registered name or a record. dropout: probability of zeroing a layer's output on its way to the next, while training.
-    proj_size: length of a projected output, for cells that have one.
+    proj_size: length of a projected output, for cells that have one; 0: hidden_size. num_heads: blocks of the products that are
+        block-diagonal, for cells that have such.
     recompute: while training keep the states alone over time, the output among them, and compute the gates again in backward():
         2 numbers per unit and step for a cell of two states instead of 6, for a third more time. The same bits.
     checkpoint_every: keep the states every so many steps alone, and run each stretch again: beside the output, about 2 T/k + 6 k
@@ -139,6 +148,7 @@ class Recurrent(Cells):
         proj_size: int = 0,
         dtype: Any = None,
         *,
+        num_heads: int = 1,
         recompute: bool = False,
         checkpoint_every: int | None = None,
         zoneout: float | Mapping[str, float] = 0.0,
@@ -150,7 +160,7 @@ class Recurrent(Cells):
         self.dropout = probability("dropout", dropout)
         self.recompute = bool(recompute)
         self.checkpoint_every = None if checkpoint_every is None else positive("checkpoint_every", checkpoint_every)
-        super().__init__(cell, input_size, hidden_size, bias, proj_size, dtype)
+        super().__init__(cell, input_size, hidden_size, bias, proj_size, num_heads, dtype)
         self.zoneout, self.cell_clip = zoneout, cell_clip
         self.recurrent_dropout, self.candidate_dropout = recurrent_dropout, candidate_dropout
         self._options = options(self.cell, zoneout=zoneout, recurrent=recurrent_dropout, candidate=candidate_dropout, clip=cell_clip)
@@ -235,6 +245,7 @@ class Recurrent(Cells):
             "dropout": 0.0,
             "bidirectional": False,
             "proj_size": 0,
+            "num_heads": 1,
         }
         defaults |= {"recompute": False, "checkpoint_every": None}
         defaults |= {"zoneout": 0.0, "recurrent_dropout": 0.0, "candidate_dropout": 0.0, "cell_clip": None}
@@ -250,9 +261,17 @@ class RecurrentCell(Cells):
     """
 
     def __init__(
-        self, cell: str | Cell, input_size: int, hidden_size: int, bias: bool = True, proj_size: int = 0, dtype: Any = None
+        self,
+        cell: str | Cell,
+        input_size: int,
+        hidden_size: int,
+        bias: bool = True,
+        proj_size: int = 0,
+        dtype: Any = None,
+        *,
+        num_heads: int = 1,
     ) -> None:
-        super().__init__(cell, input_size, hidden_size, bias, proj_size, dtype)
+        super().__init__(cell, input_size, hidden_size, bias, proj_size, num_heads, dtype)
         self._names = self._add_weights(self.input_size, "")
         self.reset_parameters()
 

@@ -130,11 +130,7 @@ def _fitting(cell: Cell, x: tuple[int, int], dtype: np.dtype[Any], states: Descr
         shape = of_states[s]
         if len(shape) != 2 or shape[0] != B or sizes.setdefault(cell.axis(s), shape[1]) != shape[1]:
             raise ValueError(f"state {s} wants shape ({B}, {sizes.get(cell.axis(s), cell.axis(s))}), got {shape}")
-    p = cell.program
-    for family, gates in p.families.items():
-        w = p.weights[f"{family}.{gates[0]}"]
-        if w.blocks != "1" and family in of_weights:
-            sizes.setdefault(w.blocks, sizes[w.into] // max(1, of_weights[family][-1]))
+    sizes |= cell.blocks(sizes, of_weights)
     for key, want in cell.shapes(sizes).items():
         if key not in of_weights and key.endswith("+"):
             continue  # without a bias

@@ -67,7 +67,9 @@ class WeightSums:
             (matrix, bias), G = layer.families[key[0]], gates[key[0]]
             n, m = len(matrix) // G, matrix.shape[1]
             self._sums[key] = np.zeros((G, n, m), dtype), None if bias is None else np.zeros((G, n), dtype)
-        self._parameters = {name: np.zeros(form.parameters[name], dtype) for name in form.kernel.plans.sums}
+        # A shared parameter's gradient is over units, too, until the end.
+        units = {name: form.sizes[form.back.plan.arrays[array].axis] for name, array in form.kernel.plans.sums.items()}
+        self._parameters = {name: np.zeros(n, dtype) for name, n in units.items()}
 
     def add(self, arrays: Mapping[str, Array], lengths: Array | None) -> None:
         """`arrays` by the way back's names, as it ran them."""
