@@ -261,7 +261,7 @@ def test_arrays_that_wait_add_nothing_to_the_peak():
 # -- long sequences -----------------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("cell", cells)
+@pytest.mark.parametrize("cell", [c for c in cells if cells[c].fused or c in ("mgu", "mingru", "cifg", "slstm", "lstm_layer_norm")])
 def test_a_hundred_thousand_steps_in_chunks_and_streamed(cell, rng):
     """Chunks of odd sizes with the state carried on, and a stream: the bits of the whole."""
     steps = 100_000

@@ -87,7 +87,8 @@ def test_zoneout_at_inference_is_its_expectation(cell, rng):
     judge(inference(cell, options(cell, zoneout=shares)), loop, w, x, start, None, rng)
 
 
-@pytest.mark.parametrize("cell", [c for c in pages.EVERY if "R" in c.program.families], ids=lambda c: c.name)
+# Not of heads: this loop has the mask as a part of the recurrent matrices, and theirs are cut.
+@pytest.mark.parametrize("cell", [c for c in pages.EVERY if "R" in c.program.families and not c.heads], ids=lambda c: c.name)
 def test_recurrent_dropout_is_the_papers(cell, rng):
     w, x, start = pages.draw(cell, rng, T, B, SIZES)
     axis = cell.axis(cell.states[0])
