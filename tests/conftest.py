@@ -44,6 +44,20 @@ def need(*tools: str) -> None:
             missing(f"{tool} (Debian: {package[1]})" if package else tool)
 
 
+def need_board(name: str) -> None:
+    """The test runs a model on this board: its compiler, its emulator and their libraries."""
+    from gatecell.deploy.boards import BOARDS
+
+    board = BOARDS[name]
+    need(f"{board.toolchain.prefix}gcc")
+    if board.emulator is None:
+        return
+    if not board.emulator.source:
+        need(board.emulator.command[0])
+    elif not Path("/usr/include/simavr/sim_avr.h").exists():
+        missing(f"simavr (Debian: {board.emulator.package})")
+
+
 def need_package(name: str) -> None:
     """The same for a Python package that users may do without."""
     if importlib.util.find_spec(name) is None:

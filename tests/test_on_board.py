@@ -8,7 +8,7 @@ import pytest
 
 import gatecell
 from budgets import BOARD_FLOAT
-from conftest import need
+from conftest import need_board
 from gatecell import nn
 from gatecell.deploy.boards import BOARDS
 from gatecell.deploy.on_board import run_on_board
@@ -40,24 +40,20 @@ def data():
     return (np.random.default_rng(3).normal(size=(150, 3)) * [2, 5, 0.1] + [1, 20, -3]).astype(np.float32)
 
 
-def ready(name):
-    board = BOARDS[name]
-    need(board.toolchain.prefix + "gcc", *(board.emulator.command[:1] if board.emulator else ()))
-
-
 @pytest.mark.parametrize("board", BOARDS)
 def test_floats(net, data, board):
-    ready(board)
+    need_board(board)
     y, measured = run_on_board(net, data, board, count=5)
     assert y.shape == (150, 2)
     assert measured.selftest == 0
+    assert measured.ram <= 2 * 10 * 4  # two states at most: no weight is copied to RAM
     np.testing.assert_allclose(y, net(data[None]).numpy()[0], rtol=0, atol=BOARD_FLOAT)
 
 
-@pytest.mark.parametrize("board", BOARDS)
+@pytest.mark.parametrize("board", ["cortex-m4", "rv32imafc", "atmega2560", "host"])  # on all of them: test_conformance.py
 @pytest.mark.parametrize("scheme", ["w8a8", "w8a16"])
 def test_integers(net, data, board, scheme):
-    ready(board)
+    need_board(board)
     q = gatecell.quantize(net, data[None], scheme=scheme)
     x = data.copy()
     x[::10] *= 100  # far beyond what was seen: the rails

@@ -1,5 +1,5 @@
-/* board.h: what the runner needs of a board. cortex_m.c and riscv32.c give it on an emulated core (files through
- * semihost.c), host.c on the machine at hand. No model and no peripheral of a real product appears here. */
+/* board.h: what the runner needs of a board. cortex_m.c, riscv32.c and avr.c give it on an emulated core (files
+ * through semihost.c), host.c on the machine at hand. No model and no peripheral of a real product appears here. */
 #ifndef GATECELL_BOARD_H
 #define GATECELL_BOARD_H
 
@@ -15,10 +15,19 @@ void board_print(const char *text);             /* to the emulator's standard er
 _Noreturn void board_exit(int status);          /* 0: all went well */
 _Noreturn void board_fail(const char *message); /* prints it, exits with 1 */
 
-/* Instructions executed since clock_start, plus a constant that the caller takes off by timing an empty function.
- * Right only under an emulator that lets one instruction be one unit of its time (qemu -icount shift=0). */
+/* Instructions executed since clock_start, cycles on AVR, plus a constant that the caller takes off by timing an empty
+ * function. Right only under an emulator that lets one instruction be one unit of its time (qemu -icount shift=0). */
 void clock_start(void);
 uint32_t clock_read(void);
+
+/* What an empty function takes: its return. */
+#if defined(__AVR_3_BYTE_PC__)
+#define CLOCK_RETURN 5u
+#elif defined(__AVR__)
+#define CLOCK_RETURN 4u
+#else
+#define CLOCK_RETURN 1u
+#endif
 
 /* Bytes below the runner's stack pointer that may be painted and used. */
 uint32_t board_stack_room(const void *stack_pointer);
@@ -33,6 +42,8 @@ static inline uint32_t *stack_pointer(void) {
     __asm__ volatile("movq %%rsp, %0" : "=r"(sp));
 #elif defined(__aarch64__)
     __asm__ volatile("mov %0, sp" : "=r"(sp));
+#elif defined(__AVR__)
+    __asm__ volatile("in %A0, __SP_L__\n in %B0, __SP_H__" : "=r"(sp));
 #else
 #error "a line for this core is missing"
 #endif

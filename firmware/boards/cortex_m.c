@@ -49,8 +49,9 @@ intptr_t board_semihost(uintptr_t operation, const void *block) {
 
 uint32_t board_stack_room(const void *sp) { return (uint32_t)((uintptr_t)sp - (uintptr_t)stack_bottom); }
 
-/* SysTick counts CLOCK_TICK instructions at a time, down from 2^24 - 1; writing CVR sets it to 0 and starts a new
- * tick at that very instruction. A step may be up to 2^24 ticks long (6.7e8 instructions at 40 per tick). */
+/* SysTick counts down from 2^24 - 1; writing CVR sets it to 0 and starts a new tick at that very instruction. Where its
+ * ticks are no whole number of instructions, 2^CLOCK_SHIFT of them are: CLOCK_TICK instructions, called a tick from here
+ * on. A step may be up to 2^24 of SysTick's own ticks long (5e8 instructions at 31.25 per tick). */
 void clock_start(void) {
     *SYST_RVR = 0xFFFFFFu;
     *SYST_CSR = 5; /* enabled, no interrupt, the core's clock */
@@ -65,21 +66,23 @@ uint32_t clock_read(void) {
     uint32_t first, last, now, change, k;
     __asm__ volatile(".syntax unified\n"
                      "ldr  %[first], [%[cvr]]\n"
+                     "lsrs %[first], %[first], %[shift]\n"
                      "movs %[last], %[first]\n"
                      "movs %[k], #0\n"
-                     ".rept %c[tick] + 1 - 3\n nop\n .endr\n"
+                     ".rept %c[tick] + 1 - 4\n nop\n .endr\n"
                      "1:\n"
                      "ldr  %[now], [%[cvr]]\n"
+                     "lsrs %[now], %[now], %[shift]\n"
                      "subs %[change], %[last], %[now]\n"
-                     "lsls %[change], %[change], #8\n" /* modulo 2^24 */
-                     "lsrs %[change], %[change], #8\n"
+                     "lsls %[change], %[change], %[above]\n" /* modulo 2^24 of SysTick's */
+                     "lsrs %[change], %[change], %[above]\n"
                      "movs %[last], %[now]\n"
                      "adds %[k], #1\n"
-                     ".rept %c[tick] + 1 - 8\n nop\n .endr\n"
+                     ".rept %c[tick] + 1 - 9\n nop\n .endr\n"
                      "cmp  %[change], #2\n"
                      "bne  1b\n"
                      : [first] "=&l"(first), [last] "=&l"(last), [now] "=&l"(now), [change] "=&l"(change), [k] "=&l"(k)
-                     : [cvr] "l"(SYST_CVR), [tick] "i"(CLOCK_TICK)
+                     : [cvr] "l"(SYST_CVR), [tick] "i"(CLOCK_TICK), [shift] "i"(CLOCK_SHIFT), [above] "i"(8 + CLOCK_SHIFT)
                      : "cc", "memory");
-    return ((0u - first) & 0xFFFFFFu) * CLOCK_TICK + CLOCK_TICK - k;
+    return ((0u - first) & (0xFFFFFFu >> CLOCK_SHIFT)) * CLOCK_TICK + CLOCK_TICK - k;
 }

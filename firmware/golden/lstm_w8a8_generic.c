@@ -139,7 +139,7 @@ static inline const int8_t *dot_int8_int16(const int8_t *w, const int16_t *x, in
 static inline const int8_t *dot_int8_int8(const int8_t *w, const int8_t *x, int n, int rows, int32_t a[4]) {
   int32_t a0 = a[0], a1 = a[1], a2 = a[2], a3 = a[3];
   for (int k = 0; k < n; k++, w += rows) {
-    const int32_t v = x[k];
+    const int v = x[k];
     a0 += w[0] * v;
     if (rows > 1) a1 += w[1] * v;
     if (rows > 2) a2 += w[2] * v;
@@ -270,7 +270,7 @@ int lstm_w8a8_generic_selftest(void) {
   for (int t = 0; t < 3; t++) {
     lstm_w8a8_generic_step(&s, lstm_w8a8_generic_selftest_x + t * 2, y);
     for (int k = 0; k < 1; k++)
-      if (y[k] - lstm_w8a8_generic_selftest_y[t * 1 + k] != 0) return t + 1;
+      if (y[k] != lstm_w8a8_generic_selftest_y[t * 1 + k]) return t + 1;
   }
   return 0;
 }

@@ -126,7 +126,7 @@ DOT_ONCE void dot_pack_bytes(const int8_t *x, int n, uint32_t *d) {
 }
 
 /* h: n int16 in Q0.15, entering as their int8 views (h 127 + 2^14) >> 15. 24 instructions a quad. */
-DOT_INLINE int32_t dot_view(int16_t h) { return (h * 127 + 16384) >> 15; }
+DOT_INLINE int32_t dot_view(int16_t h) { return ((int32_t)h * 127 + 16384) >> 15; }
 DOT_ONCE void dot_pack_views(const int16_t *h, int n, uint32_t *d) {
     for (; n >= 4; n -= 4, h += 4, d += 2) dot_pack_quad(dot_view(h[0]), dot_view(h[1]), dot_view(h[2]), dot_view(h[3]), d);
     if (n > 0) dot_pack_quad(dot_view(h[0]), n > 1 ? dot_view(h[1]) : 0, n > 2 ? dot_view(h[2]) : 0, 0, d);

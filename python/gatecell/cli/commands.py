@@ -23,7 +23,7 @@ from ..deploy.on_board import run_on_board
 from ..deploy.quantized import QuantizedModel
 from ..deploy.stream import streamed
 from ..deploy.trace import trace
-from ..emit.c import TARGETS
+from ..emit.targets import TARGETS
 from ..nn import Module
 from ..tensor import engine
 from ..train.forecast import Recipe, Task, train_forecaster

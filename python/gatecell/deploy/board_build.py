@@ -17,13 +17,16 @@ from pathlib import Path
 import numpy as np
 
 from ..emit.c_text import firmware
-from .board_table import Board
+from .board_stack import by_graph, by_listing
+from .board_table import HOST, Board
 
+EMULATOR = "emulator"
+"""An emulator's name in the folder of a build, where it was compiled for that."""
 WARNINGS = ("-Wall", "-Wextra", "-Wconversion", "-Wpedantic", "-Werror")
 TOOL_SECONDS = 120.0  # for a compiler; a model of 900 KB takes two
 
 # How a compiler speaks that has no C library beside it.
-_NO_LIBRARY = re.compile(r"cannot read spec file|\b(stdint|stddef|string|math)\.h: No such file|cannot find -l[cm]\b")
+_NO_LIBRARY = re.compile(r"cannot read spec file|\b(stdint|stddef|string|math|io)\.h: No such file|cannot find (-l[cm]\b|crt\w+\.o)")
 
 
 class BoardError(RuntimeError):
@@ -89,7 +92,8 @@ class Build:
 
     def __init__(self, board: Board, source: Path, name: str, optimise: str, work: Path) -> None:
         self.board, self.name, self.source, self.work = board, name, source, work
-        self._compile("model.o", source / f"{name}.c", "-std=c99", optimise, "-fcallgraph-info=su")
+        usage = "-fcallgraph-info=su" if board.toolchain.graph else "-fstack-usage"
+        self._compile("model.o", source / f"{name}.c", "-std=c99", optimise, usage)
 
     def _tool(self, program: str, *arguments: str) -> str:
         chain = self.board.toolchain
@@ -107,7 +111,7 @@ class Build:
 
     def _link(self, target: str, *inputs: str) -> None:
         board = self.board
-        flags = [*board.toolchain.flags, *board.cpu, "-Wl,--gc-sections"]
+        flags = [*board.toolchain.flags, *board.cpu, "-Wl,--gc-sections", *board.toolchain.link]
         if board.memory is not None:
             places = {
                 "code_origin": board.memory.code[0],
@@ -126,12 +130,27 @@ class Build:
         # The header by its whole path: a model may have the name of a file that lies beside the runner.
         header = self.source / f"{self.name}.h"
         model = (f"-DNAME(suffix)={self.name}##suffix", f"-DCAPS(suffix)={self.name.upper()}##suffix", f'-DMODEL_HEADER="{header}"')
+        tick = self.board.tick
+        clock = (f"-DCLOCK_TICK={tick.numerator}", f"-DCLOCK_SHIFT={tick.denominator.bit_length() - 1}")
         objects = []
         for file in ("runner.c", *self.board.start):
             objects.append(file.replace(".c", ".o"))
-            self._compile(objects[-1], boards / file, "-std=c11", "-O2", f"-DCLOCK_TICK={self.board.tick}", *model)
+            self._compile(objects[-1], boards / file, "-std=c11", "-O2", *clock, *model)
+        self._emulator()
         self._link("runner.elf", "-Wl,-u,gatecell_info", "model.o", *objects)
         return self.work / "runner.elf"
+
+    def _emulator(self) -> None:
+        """Compiles the board's emulator where it is one of firmware/boards."""
+        emulator = self.board.emulator
+        if emulator is None or not emulator.source:
+            return
+        source, *flags = emulator.source
+        command = (f"{HOST.prefix}gcc", "-std=c11", "-O2", *WARNINGS, str(firmware() / "boards" / source), *flags, "-o", EMULATOR)
+        try:
+            call(command, HOST.package, self.work, TOOL_SECONDS, CompileError)
+        except CompileError as error:
+            raise ToolMissing(f"{source} does not compile (Debian package {emulator.package}): {error}") from None
 
     def layout(self) -> Layout:
         """Reads the record that the runner was linked with; needs `runner` to have been called."""
@@ -151,33 +170,17 @@ class Build:
         for line in self._tool("nm", "--print-size", "--radix=d", "alone.elf").splitlines():
             fields = line.split()
             present.add(fields[-1])
-            if len(fields) == 4 and fields[2] in "rRdD" and fields[3].startswith(f"{self.name}_w"):
+            if len(fields) == 4 and fields[2] in "rRdDtT" and fields[3].startswith(f"{self.name}_w"):
                 weights += int(fields[1])
-        wanted = (line.split()[-1] for line in self._tool("nm", "--undefined-only", "model.o").splitlines())
+        undefined = (line.split()[-1] for line in self._tool("nm", "--undefined-only", "model.o").splitlines())
+        wanted = (name for name in undefined if not name.startswith("__do_"))  # AVR's start-up code, which every firmware has
         library = tuple(sorted(present.intersection(wanted)))
         data = found.get("data", 0)
         return Sizes(found.get("text", 0) + found.get("rodata", 0) + data, weights, data + found.get("bss", 0), library)
 
     def stack_bound(self) -> int | None:
-        """Bytes of the deepest path of calls from NAME_step by the compiler's call graph; None where it has no such bound: recursion,
-        calls through pointers, frames of variable size, library routines."""
-        text = (self.work / "model.ci").read_text()
-        frames: dict[str, int] = {}
-        for title, size in re.findall(r'node: \{ title: "([^"]*)" label: "[^"]*?(\d+) bytes \((?:static|dynamic,bounded)\)', text):
-            frames[title] = int(size)
-        calls: dict[str, set[str]] = {}
-        for caller, callee in re.findall(r'edge: \{ sourcename: "([^"]*)" targetname: "([^"]*)"', text):
-            calls.setdefault(caller, set()).add(callee)
-
-        def deepest(function: str, callers: tuple[str, ...]) -> int | None:
-            if function not in frames or function in callers:
-                return None
-            most = 0
-            for callee in calls.get(function, ()):
-                below = deepest(callee, (*callers, function))
-                if below is None:
-                    return None
-                most = max(most, below)
-            return frames[function] + most
-
-        return deepest(f"{self.name}_step", ())
+        """Bytes of the deepest path of calls from NAME_step; None where there is no such bound (board_stack.py)."""
+        step = f"{self.name}_step"
+        if self.board.toolchain.graph:
+            return by_graph((self.work / "model.ci").read_text(), step)
+        return by_listing(self._tool("objdump", "-d", "alone.elf"), (self.work / "model.su").read_text(), step)

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from .board_build import BoardError, BoardTimeout, Build, CompileError, Layout, ToolMissing, call
+from .board_build import EMULATOR, BoardError, BoardTimeout, Build, CompileError, Layout, ToolMissing, call
 from .board_table import BOARDS, Board
 
 __all__ = ["BOARDS", "Board", "BoardError", "BoardTimeout", "CompileError", "Measurement", "ToolMissing", "run"]
@@ -31,6 +31,7 @@ class Measurement:
     stack         the deepest of NAME_step: the greater of what was used during the run (a painted stack) and the compiler's bound
     stack_used, stack_bound   the two; the bound is None where the compiler has none (library routines, calls through pointers)
     counts        (steps,) instructions of each counted NAME_step, from its first to its return; empty where none were counted
+    unit          of the counts: "instructions", or "cycles" on AVR
     selftest      what NAME_selftest returned: 0 when the board computes the desktop's bits
     """
 
@@ -44,10 +45,11 @@ class Measurement:
     stack_bound: int | None
     counts: npt.NDArray[np.uint32]
     selftest: int
+    unit: str = "instructions"
 
     @property
     def instructions(self) -> float | None:
-        """Instructions per step, the mean over `counts`; None where none were counted."""
+        """Instructions (or cycles: `unit`) per step, the mean over `counts`; None where none were counted."""
         return float(self.counts.mean()) if self.counts.size else None
 
 
@@ -110,6 +112,7 @@ def run(
         stack_bound=bound,
         counts=counts,
         selftest=selftest,
+        unit=record.unit,
     )
 
 
@@ -133,7 +136,8 @@ def _execute(
         call((str(program),), board.toolchain.package, work, timeout)
     else:
         flags = board.emulator.counting if counting else ()
-        call((*board.emulator.command, program.name, *flags), board.emulator.package, work, timeout)
+        own = (str(work / EMULATOR),) if board.emulator.source else ()
+        call((*own, *board.emulator.command, program.name, *flags), board.emulator.package, work, timeout)
     outputs = np.fromfile(work / "output.bin", layout.output_type).reshape(-1, layout.outputs)
     done, stack, selftest = (int(value) for value in np.fromfile(work / "result.bin", np.int32))
     if done != rows.shape[0] or outputs.shape[0] != done:

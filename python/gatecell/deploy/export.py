@@ -16,7 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from ..emit.c import Files, Golden, check_name, check_target, float_c, integer_c
+from ..emit.c import Files, Golden, check_name, float_c, integer_c
+from ..emit.targets import find
 from ..nn import Module
 from ..tensor.dtypes import Array
 from .calibration import observe
@@ -107,13 +108,14 @@ def export_c(
 ) -> ExportedC:
     """Write folder/NAME.h and folder/NAME.c: all that a C99 or C++17 program needs to run the model.
 
-    model: a module (float C) or what `quantize` gave (integer C). target: "generic" or "cortex-m4"; both are portable C with the same bits.
+    model: a module (float C) or what `quantize` gave (integer C). target: "generic", or a core's name
+    (emit/targets.py); all are portable C with the same bits.
     The folder is made if it is not there; files appear whole or not at all.
     TypeError, ValueError: another type, a name that C cannot use, a folder that cannot be written.
-    Unsupported: a model or target without a C form, and why.  All before anything is written.
+    Unsupported: a model without a C form, or too large for the target, and why.  All before anything is written.
     """
     check_name(name)
-    check_target(target)
+    find(target)
     if isinstance(model, QuantizedModel):
         spec, files = (model.input, model.output), integer_files(model, name, target)
     elif isinstance(model, (Module, StepGraph)):

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ..emit.c import TARGETS
+from ..emit.targets import TARGETS
 from ..nn import Module
 from ..tensor.dtypes import Array
 from .boards import Measurement, find, run

@@ -1,4 +1,4 @@
-"""C99 of whole models: NAME.h and NAME.c.  Not here: what stands inside a layer's function (c_integer.py, c_float.py).
+"""C99 of whole models: NAME.h and NAME.c.  Not here: what stands inside a layer's function (c_integer.py, c_float.py), targets.py.
 
 The interface is the same for every model; docs/arithmetic.md says what integer models compute.
 """
@@ -14,21 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..algebra.model import FloatModel, IntegerModel
-from ..errors import Unsupported
+from .c_flash import in_flash, prelude
 from .c_float import DOT, model_layers
 from .c_float import helpers as float_helpers
 from .c_integer import LayerText, Writer, dot_texts, local
 from .c_text import KEEP, KEYWORDS, LICENCE, array, helpers, kernel, moved, real
+from .targets import Target, find
 
 Array = NDArray[Any]
-TARGETS = {"generic": False, "cortex-m4": True}
-"""Target -> whether its products are laid out for the DSP extension."""
-PLANNED = (
-    *("cortex-m0", "cortex-m0plus", "cortex-m3", "cortex-m7", "cortex-m33", "cortex-m55"),
-    *("rv32imc", "rv32imac", "rv32imafc", "atmega2560", "atmega1284p"),
-)
-
-
 ROUNDED = "To the nearest integers, and back. What lies beyond their range goes to its ends, a NaN to the lower one."
 COPIED = "Copies: this model reads and gives floats as they are."
 """What a header says of a model's conversions."""
@@ -60,21 +53,11 @@ def check_name(name: str) -> str:
     return name
 
 
-def check_target(target: str) -> bool:
-    """Whether the target takes the DSP forms.  ValueError for a name that is none, Unsupported for one to come."""
-    if not isinstance(target, str):
-        raise TypeError(f"target: wanted a string, got {type(target).__name__}")
-    if target in PLANNED:
-        raise Unsupported(f"target {target}: there is no form of its own yet; 'generic' is portable C and runs there")
-    if target not in TARGETS:
-        raise ValueError(f"target: wanted one of {', '.join((*TARGETS, *PLANNED))}, got {target!r}")
-    return TARGETS[target]
-
-
 def integer_c(model: IntegerModel, name: str, target: str, golden: Golden) -> Files:
-    """ValueError: a bad name or target; Unsupported: a target to come."""
+    """ValueError: a bad name or target; Unsupported: more constants than the target has room for."""
     check_name(name)
-    dsp = check_target(target)
+    to = find(target)
+    dsp = to.dsp
     layers: list[LayerText] = []
     for k, layer in enumerate(model.layers):
         bits = model.input_bits if k == 0 else 16
@@ -97,9 +80,9 @@ def integer_c(model: IntegerModel, name: str, target: str, golden: Golden) -> Fi
         init_text(name, [moved(m.slots(dsp), m.access(dsp), "0") for m in members]),
         step_text(name, [*locals_, *step], bool(members)),
         conversions(model, name),
-        selftest(name, golden, ctype, "int16_t", f"y[k] - {name}_selftest_y[t * {model.outputs} + k]", 0.0),
+        selftest(name, golden, ctype, "int16_t", 0.0, to),
     ]
-    return Files(header, "\n\n".join(parts) + "\n")
+    return finished(header, parts, to, target)
 
 
 def widths(model: FloatModel | IntegerModel) -> str:
@@ -189,7 +172,7 @@ def step_text(name: str, body: list[str], state: bool) -> str:
 def float_c(model: FloatModel, name: str, target: str, golden: Golden) -> Files:
     """golden: real inputs and the outputs that NAME_selftest expects.  Errors as integer_c; ValueError: numbers that float32 has not."""
     check_name(name)
-    check_target(target)
+    to = find(target)
     check_floats(model, golden)
     made = model_layers(model, name)
     calls: list[str] = []
@@ -222,11 +205,19 @@ def float_c(model: FloatModel, name: str, target: str, golden: Golden) -> Files:
         init_text(name, [moved(length, f"s->{m}", "0.0f") for m, length in members]),
         step_text(name, [*locals_, *calls], bool(members)),
         copies(name, model.inputs, outputs),
-        selftest(name, golden, "float", "float", f"y[k] - {name}_selftest_y[t * {outputs} + k]", top * 1e-4),
+        selftest(name, golden, "float", "float", top * 1e-4, to),
     ]
     fields = [f"float {m}[{length}];" for m, length in members]
     header = header_text(name, about, "float", "float", model.inputs, outputs, fields, zlib.crc32("\n".join(texts).encode()), COPIED)
-    return Files(header, "\n\n".join(parts) + "\n")
+    return finished(header, parts, to, target)
+
+
+def finished(header: str, parts: list[str], to: Target, target: str) -> Files:
+    """The files; `parts` begins with the comment and the include."""
+    if to.flash is None:
+        return Files(header, "\n\n".join(parts) + "\n")
+    source = in_flash("\n\n".join(parts[1:]), to.flash, target)
+    return Files(header, "\n\n".join([parts[0], prelude(), source]) + "\n")
 
 
 def check_floats(model: FloatModel, golden: Golden) -> None:
@@ -271,20 +262,26 @@ void {name}_dequantize_output(const {name}_output_t *y, float *results) {{
 }}"""
 
 
-def selftest(name: str, golden: Golden, x: str, y: str, difference: str, within: float) -> str:
+def selftest(name: str, golden: Golden, x: str, y: str, within: float, to: Target) -> str:
     """Golden steps from a fresh state; integers have to be equal, floats within an error."""
     steps, outputs = golden.y.shape
+    inputs = golden.x.shape[1]
     values = [[real(float(v)) for v in a.ravel()] if t == "float" else a.ravel().tolist() for a, t in ((golden.x, x), (golden.y, y))]
-    test = f"if ({difference} > {real(within)} || {difference} < -{real(within)})" if within else f"if ({difference} != 0)"
+    want = f"{name}_selftest_y[t * {outputs} + k]"
+    test = f"if (y[k] - {want} > {real(within)} || y[k] - {want} < -{real(within)})" if within else f"if (y[k] != {want})"
+    row, copy = f"{name}_selftest_x + t * {inputs}", ""
+    local = f"\n  {name}_output_t y[{outputs}];"
+    if to.flash:  # a step reads its inputs from RAM
+        copy = "\n    " + moved(inputs, "x", f"{name}_selftest_x[t * {inputs} + k]")
+        row, local = "x", f"\n  {name}_input_t x[{inputs}];{local}"
     return f"""{array(x, f"{name}_selftest_x", values[0])}
 {array(y, f"{name}_selftest_y", values[1])}
 
 int {name}_selftest(void) {{
-  {name}_state s;
-  {name}_output_t y[{outputs}];
+  {name}_state s;{local}
   {name}_init(&s);
-  for (int t = 0; t < {steps}; t++) {{
-    {name}_step(&s, {name}_selftest_x + t * {golden.x.shape[1]}, y);
+  for (int t = 0; t < {steps}; t++) {{{copy}
+    {name}_step(&s, {row}, y);
     for (int k = 0; k < {outputs}; k++)
       {test} return t + 1;
   }}

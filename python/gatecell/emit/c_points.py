@@ -115,6 +115,18 @@ class Points:
         bare = (a[1:-1] if a.startswith("(") and closes(a) else a for a in args)
         return f"{name}({', '.join(bare)})", ATOM
 
+    def _first(self, i: Instr, level: int) -> str:
+        """The first operand; widened where all are int16, whose sums and products an int of 16 bits does not hold."""
+        if all(self._short(k) for k in i.args):
+            return f"(int32_t){self.text(i.args[0], UNARY)}"
+        return self.text(i.args[0], level)
+
+    def _short(self, k: int) -> bool:
+        i = self.points[k]
+        if i.op == "const":
+            return abs(i.n[0]) <= INT16[1]
+        return i.op == "read" and k not in self.names and i.name not in self.accumulators
+
     def _spell(self, i: Instr) -> tuple[str, int]:
         a = i.args
         if i.op == "read":
@@ -122,19 +134,19 @@ class Points:
         if i.op == "const":
             return (str(i.n[0]), ATOM) if i.n[0] >= 0 else (f"({i.n[0]})", ATOM)
         if i.op == "add":
-            return f"{self.text(a[0], SUM)} + {self.text(a[1], PRODUCT)}", SUM  # from left to right, a + b - c might leave int32
+            return f"{self._first(i, SUM)} + {self.text(a[1], PRODUCT)}", SUM  # from left to right, a + b - c might leave int32
         if i.op == "sub":
-            return f"{self.text(a[0], SUM)} - {self.text(a[1], PRODUCT)}", SUM
+            return f"{self._first(i, SUM)} - {self.text(a[1], PRODUCT)}", SUM
         if i.op == "mul":
-            return f"{self.text(a[0], PRODUCT)} * {self.text(a[1], PRODUCT)}", PRODUCT
+            return f"{self._first(i, PRODUCT)} * {self.text(a[1], PRODUCT)}", PRODUCT
         if i.op == "shl":
-            return f"{self.text(a[0], PRODUCT)} * {1 << i.n[0]}", PRODUCT
+            return f"{self._first(i, PRODUCT)} * {1 << i.n[0]}", PRODUCT
         if i.op == "neg":
-            return f"-{self.text(a[0], ATOM)}", UNARY
+            return f"-{self._first(i, ATOM)}", UNARY
         if i.op == "shr":
-            return f"({self.text(a[0], SUM)} >> {i.n[0]})", ATOM
+            return f"({self._first(i, SUM)} >> {i.n[0]})", ATOM
         if i.op == "round":
-            return f"(({self.text(a[0], SUM)} + {1 << i.n[0] >> 1}) >> {i.n[0]})", ATOM
+            return f"(({self._first(i, SUM)} + {1 << i.n[0] >> 1}) >> {i.n[0]})", ATOM
         if i.op == "max":
             return self._call("larger", self.text(a[0], 0), self.text(a[1], 0))
         if i.op == "clamp":

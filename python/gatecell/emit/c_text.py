@@ -54,13 +54,14 @@ def tanh_table() -> str:
 
 
 def dot(name: str, weight: str, argument: str, sum: str) -> str:
-    """The portable product of a block of rows with a vector; its C types."""
+    """The portable product of a block of rows with a vector; its C types.  Products of bytes fit an int of any width."""
+    value = "int" if weight == argument == "int8_t" else sum
     return f"""/* Adds to a[0 .. rows - 1] the sums over k < n of weights times x[k]; a column's rows stand side by side.
  * Returns the end of the block. */
 static inline const {weight} *{name}(const {weight} *w, const {argument} *x, int n, int rows, {sum} a[4]) {{
   {sum} a0 = a[0], a1 = a[1], a2 = a[2], a3 = a[3];
   for (int k = 0; k < n; k++, w += rows) {{
-    const {sum} v = x[k];
+    const {value} v = x[k];
     a0 += w[0] * v;
     if (rows > 1) a1 += w[1] * v;
     if (rows > 2) a2 += w[2] * v;
