@@ -9,7 +9,7 @@ import subprocess
 import numpy as np
 import pytest
 
-from conftest import ROOT, need
+from conftest import ROOT, need, need_board
 from gatecell.deploy import boards
 from gatecell.deploy.boards import BOARDS
 
@@ -97,7 +97,7 @@ def vectors(rng, kind):
 @pytest.mark.parametrize("kind", ["packed", "views", "wide"])
 @pytest.mark.parametrize(("board", "optimise"), [*((b, "-O3") for b in BOARDS), *(("cortex-m4", o) for o in ("-O0", "-O1", "-O2", "-Os"))])
 def test_sums_are_exact(tmp_path, rng, kind, board, optimise):
-    need(BOARDS[board].toolchain.prefix + "gcc")
+    need_board(board)
     blocks, x = weights(rng, kind), vectors(rng, kind)
     write(tmp_path, kind, blocks)
     got = boards.run(tmp_path, "dot", board, x, optimise=optimise, count=0)

@@ -7,7 +7,7 @@ Not here: models that use it.
 import numpy as np
 import pytest
 
-from conftest import ROOT, need
+from conftest import ROOT, need_board
 from gatecell.deploy import boards
 from gatecell.deploy.boards import BOARDS
 from test_dot_kernel import compile_quietly
@@ -79,7 +79,7 @@ BUILDS = [*((board, "-O3") for board in BOARDS), ("cortex-m4", "-O0"), ("cortex-
 
 @pytest.mark.parametrize(("board", "optimise"), BUILDS)
 def test_every_form_is_the_rule(tmp_path, rng, board, optimise):
-    need(BOARDS[board].toolchain.prefix + "gcc")
+    need_board(board)
     write(tmp_path)
     x = inputs(rng)
     got = boards.run(tmp_path, "point", board, x, optimise=optimise, count=0)
