@@ -22,6 +22,7 @@
 #include "gatecell/gatecell.h"
 #include "outer.hpp"
 #include "places.hpp"
+#include "scans.hpp"
 #include "unlocked.hpp"
 
 namespace py = pybind11;
@@ -298,6 +299,9 @@ PYBIND11_MODULE(_core, m) {
   m.def("dequantize", &dequantize, py::arg("q"), py::arg("scale"));
   m.def("function", &function, py::arg("name"), py::arg("x"));
   m.def("outer", &outer, py::arg("terms"), py::arg("threads"), py::arg("lengths") = py::none(), py::arg("back") = false);
+  m.def("scan_find", &gatecell_scan_find, py::arg("key"));
+  m.def("scan_blocks", &gatecell_scan_blocks, py::arg("H"));
+  m.def("scan", &run_scan, py::arg("scan"), py::arg("back"), py::arg("dtype"), py::arg("sizes"), py::arg("arrays"), py::arg("threads"));
   m.attr("functions") = py::capsule(&FUNCTIONS, GATECELL_FUNCTIONS);
   py::class_<Plan, std::shared_ptr<Plan>>(m, "Plan")
       .def(py::init<const std::vector<int32_t> &, const std::vector<double> &>(), py::arg("code"), py::arg("constants"))

@@ -206,3 +206,15 @@ SUM = 2e-7
 
 OUTER = {"float32": 3e-3, "float64": 6e-12}
 """Sums of 1,110 products of normal numbers, absolute: chains of 32 and 35 partial sums are 67 roundings of half a unit of at most 710."""
+
+SCAN_PAGE = 1e-13
+"""A scan's page in NumPy against the paper's loop, float64, relative to 1 at least: the same formulas in another order, ten deep."""
+
+SCAN_GRADIENT = 1e-13
+"""A scan's derived gradient against complex step, float64, relative to the array's largest: exact but for rounding."""
+
+SCAN_CORE = 1e-13
+"""A float64 scan on the core against NumPy, relative: sums in another order, its own exp (3 units), 70 steps; 1e-14 seen."""
+
+SCAN_FLOAT = 2e-5
+"""A float32 scan on the core against float64 NumPy, relative: outputs and gradients through up to 70 steps; 2e-6 seen."""

@@ -49,8 +49,10 @@ HEAVY = [
     "hypothesis",
     "pytest",
 ]
-BINDINGS = [Path("python") / name for name in ("bindings.cpp", "outer.hpp", "places.hpp", "unlocked.hpp")]  # that know Python's C interface
+# That know Python's C interface.
+BINDINGS = [Path("python") / name for name in ("bindings.cpp", "outer.hpp", "places.hpp", "scans.hpp", "unlocked.hpp")]
 CODE = {".py", ".pyx", ".pxd", ".pyi", ".cpp", ".hpp", ".h", ".c", ".inl", ".S", ".ld", ".js"}
+TEXTBOOKS = [Path("tests") / name for name in ("textbook.py", "textbook_scans.py")]
 LINES = 400
 WHEEL = 3_000_000
 
@@ -151,14 +153,18 @@ def test_no_cells_name_outside_its_page():
     names = {cell.name.split("_")[0] for cell in own}
     assert {"rnn", "lstm", "gru"} <= names
     forbidden = names | {n + "s" for n in names}
+    assert {"selective", "mlstm", "s4d", "wkv"} <= set(gatecell.scans)
+    scan_names = re.compile(rf"(?<![a-z])({'|'.join([*gatecell.scans, 'mamba', 'xlstm', 'rwkv'])})(?![a-z\d])", re.IGNORECASE)
     nn = "python/gatecell/nn/"
-    names_of_nn = (nn + "named.py", nn + "__init__.py", nn + "utils/__init__.py")
+    names_of_nn = [nn + name + ".py" for name in ("named", "__init__", "utils/__init__", "mamba", "xlstm", "s4d", "rwkv")]
     free = ("python/gatecell/cells/", *names_of_nn, "tests/", "docs/", "bench/", "firmware/golden/")
     wrong = []
     for path in tracked():
         if str(path).startswith(free) or path.suffix in (".md", ".csv", ".svg") or generated(path):
             continue
-        wrong += [f"{path}:{k}: {line.strip()}" for k, line in enumerate(text(path).splitlines(), 1) if words(line) & forbidden]
+        for k, line in enumerate(text(path).splitlines(), 1):
+            if words(line) & forbidden or scan_names.search(line):
+                wrong.append(f"{path}:{k}: {line.strip()}")
     assert not wrong, "\n".join(wrong)
 
 

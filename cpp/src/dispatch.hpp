@@ -6,6 +6,7 @@
 
 #include "gatecell/gatecell.h"
 #include "plan.hpp"
+#include "scan.hpp"
 #include "team.hpp"
 
 namespace gatecell {
@@ -98,6 +99,8 @@ struct Kernels {
   void (*outer[2])(const Outer &);
   void (*transpose[2])(const void *from, int64_t from_row, void *to, int64_t to_row, int64_t rows, int64_t columns);
   void (*function[2])(int32_t op, int64_t n, const void *x, void *y);
+  void (*scan_forward[2])(const ScanRun &);
+  void (*scan_backward[2])(const ScanRun &);
   Integers integers;
   double (*peak)();
 };

@@ -47,6 +47,7 @@ template <class R> INLINE void fill(R *from, R *to, R value) {
 #include "run.inl"
 #include "transpose.inl"
 #include "outer.inl"
+#include "scan.inl"
 
 template <class R> void function(int32_t op, int64_t n, const void *from, void *to) {
   const Instruction call = {op, 1, {0, 0, 0}};
@@ -97,6 +98,8 @@ const Kernels KERNELS = {ISA_NAME,
                          {outer<float>, outer<double>},
                          {transpose<float>, transpose<double>},
                          {function<float>, function<double>},
+                         {scan_units<ScanForward<float>>, scan_units<ScanForward<double>>},
+                         {scan_units<ScanBackward<float>>, scan_units<ScanBackward<double>>},
                          INTEGER_KERNELS,
                          peak};
 #else

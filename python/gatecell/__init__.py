@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib import import_module as _import
 from typing import Any as _Any
 
-from .cells import cell, cells
+from .cells import cell, cells, scan, scans
 from .errors import Unsupported
 from .tensor.autograd import enable_grad, is_grad_enabled, no_grad, set_grad_enabled
 
@@ -68,7 +68,8 @@ __all__ = [
     "full", "full_like", "get_rng_state", "int16", "int32", "int64", "int8", "is_grad_enabled", "is_tensor", "isfinite", "isnan",
     "linspace", "log", "log_softmax", "long", "manual_seed", "matmul", "max", "maximum", "mean", "min", "minimum", "mm", "mul",
     "multinomial", "no_grad", "ones", "ones_like", "permute", "pow", "rand", "rand_like", "randint", "randn", "randn_like",
-    "randperm", "relu", "reshape", "set_grad_enabled", "set_rng_state", "sigmoid", "sin", "softmax", "split", "sqrt", "squeeze",
+    "randperm", "relu", "reshape", "scan", "scans",
+    "set_grad_enabled", "set_rng_state", "sigmoid", "sin", "softmax", "split", "sqrt", "squeeze",
     "stack", "std", "sub", "sum", "tanh", "tensor", "transpose", "uint8", "unbind", "unsqueeze", "var", "where", "zeros",
     "zeros_like", *_LAZY,
 ]  # fmt: skip

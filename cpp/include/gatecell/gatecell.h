@@ -101,6 +101,24 @@ typedef struct {
 gatecell_status gatecell_outer(gatecell_type type, int64_t T, int64_t B, const gatecell_outer_products *products, int64_t count,
                                const int64_t *lengths, int32_t late, int32_t threads);
 
+/* Scans, recurrences whose state is diagonal or a matrix (algebra/scan.py), compiled of their pages; `key` is a page's, -1: not compiled.
+ * Values are over H channels, N entries, both (N rows of H), or 1. */
+int32_t gatecell_scan_find(uint64_t key);
+/* Blocks of channels: each sends back gradients of its own of what all channels share. */
+int64_t gatecell_scan_blocks(int64_t H);
+
+/* T steps of B rows.  Arrays, in this order: inputs (T, B, ...), parameters (...), start states (B, ...), end states (B, ...), marks
+ * (ceil(T / every), B, ...), which are the states before every so many steps, written where `every` > 0; the output (T, B, H).
+ * None overlaps another.  The bits depend on none of T, B, threads. */
+gatecell_status gatecell_scan_forward(int32_t scan, gatecell_type type, int64_t T, int64_t B, int64_t H, int64_t N, int64_t every,
+                                      const gatecell_array *arrays, int32_t threads);
+
+/* The way back.  Arrays: inputs, parameters and marks as above; gradients of the output and of the end states (NULL: 0); then, written
+ * where not NULL, gradients of the inputs, of the parameters, one of each row (B, ...), and of the start states.  Those of inputs and states
+ * over N or 1 are one of each block: inputs (blocks * T, B, ...), states (blocks, B, ...); their sum over blocks is meant. */
+gatecell_status gatecell_scan_backward(int32_t scan, gatecell_type type, int64_t T, int64_t B, int64_t H, int64_t N, int64_t every,
+                                       const gatecell_array *arrays, int32_t threads);
+
 /* One step in integers, docs/arithmetic.md; `code`: see integer.cpp.  The weights are copied.  `interpret`: use no compiled step. */
 typedef struct gatecell_integer gatecell_integer;
 typedef struct {

@@ -79,15 +79,19 @@ class Graph:
     def const(self, value: float) -> Node:
         return self.node("const", attr=float(value))
 
+    def joint(self, op: str, nodes: tuple[Node, ...]) -> str:
+        """The axis of a primitive's result.  TypeError: values over different axes."""
+        axes = {n.axis for n in nodes} - {"1"}
+        if len(axes) > 1:
+            raise TypeError(f"{op} wants values over one axis, got {', '.join(n.axis for n in nodes)}")
+        return axes.pop() if axes else "1"
+
 
 def call(op: str, *args: Operand) -> Node:
     """The node of a primitive; numbers become constants.  TypeError: values over different axes."""
     graph = next(a for a in args if isinstance(a, Node)).graph
     nodes = tuple(a if isinstance(a, Node) else graph.const(a) for a in args)
-    axes = {n.axis for n in nodes} - {"1"}
-    if len(axes) > 1:
-        raise TypeError(f"{op} wants values over one axis, got {', '.join(n.axis for n in nodes)}")
-    return graph.node(op, nodes, axis=axes.pop() if axes else "1")
+    return graph.node(op, nodes, axis=graph.joint(op, nodes))
 
 
 LEAVES = frozenset({"const", "param", "state", "x", "given", "grad", "array"})

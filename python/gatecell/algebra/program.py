@@ -13,12 +13,13 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from types import FrameType
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from .graph import Graph, Node, is_leaf, needed
 from .ops import joins
 
 Page = Callable[..., Any]
+R = TypeVar("R")
 
 
 @runtime_checkable
@@ -177,7 +178,7 @@ def cut(nodes: list[Node], given: Iterable[Node] | Mapping[Node, object] = ()) -
     ]
 
 
-def _watching(page: Page, names: dict[Node, str], run: Callable[[], dict[str, Node]]) -> dict[str, Node]:
+def watching(page: Page, names: dict[Node, str], run: Callable[[], R]) -> R:
     """Run a page and note what it calls its values: emitted text speaks in these names."""
     itself: object = page
     if isinstance(itself, Told):
@@ -221,7 +222,7 @@ def trace(sig: Signature) -> Program:
     states = {s: g.node("state", attr=s, axis=sig.axis(s)) for s in sig.states}
     given = {name: g.node("given", attr=name, axis=sig.axis(name)) for name in sig.given}
     names: dict[Node, str] = {}
-    outs = _watching(sig.page, names, lambda: sig(product, param, x, states | given))
+    outs = watching(sig.page, names, lambda: sig(product, param, x, states | given))
     for s, n in outs.items():
         if not isinstance(n, Node) or n.axis != states[s].axis:
             raise TypeError(

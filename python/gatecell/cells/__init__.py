@@ -6,12 +6,17 @@ from . import lstm as lstm
 from . import minimal as minimal
 from . import odyssey as odyssey
 from . import xlstm as xlstm
+from . import mlstm as mlstm
+from . import s4d as s4d
+from . import selective as selective
+from . import wkv as wkv
 from .cell import Cell, Registry, cell, cells, record
 from .options import by_name
+from .scan import Scan, Scans, scan, scan_record, scans
 
 cells.spelled = by_name
 
 CLASSIC: tuple[Cell, ...] = (elman.rnn_tanh, lstm.lstm, gru.gru)
 """The three that every comparison shows."""
 
-__all__ = ["CLASSIC", "Cell", "Registry", "cell", "cells", "record"]
+__all__ = ["CLASSIC", "Cell", "Registry", "Scan", "Scans", "cell", "cells", "record", "scan", "scan_record", "scans"]

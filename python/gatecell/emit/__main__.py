@@ -6,13 +6,13 @@ import argparse
 import sys
 from pathlib import Path
 
-from ..cells import cells
-from . import cpp, cpp_integer, minimax
+from ..cells import cells, scans
+from . import cpp, cpp_integer, cpp_scan, minimax
 
 
 def generated() -> dict[str, str]:
     """Path in the source tree -> text."""
-    steps = cpp.files(cells.values()) | cpp_integer.files(cells.values())
+    steps = cpp.files(cells.values()) | cpp_integer.files(cells.values()) | cpp_scan.files(scans.values())
     return {f"cpp/src/{name}": text for name, text in steps.items()} | minimax.files()
 
 

@@ -1,0 +1,69 @@
+"""Scans as their papers write them: one loop over time, NumPy only.  The independent oracle of gatecell.scans: it imports none of it.
+
+Not here: gated cells (textbook.py), gradients.  Letters: T time, B batch, H channels, N entries; arrays as gatecell.scans takes them, a
+matrix state (B, N, H).  Everything is written for one row of the batch, entry by entry where the paper has a matrix product.
+"""
+
+import numpy as np
+
+
+def selective(dt, B, C, x, A, D, s):
+    """Mamba's algorithm 2 with the authors' own discretisation: each channel h has a state of N numbers.  Returns y (T, B, H) and s."""
+    y, s = np.zeros(x.shape, np.result_type(x, s)), s.astype(np.result_type(x, s))
+    for t in range(len(x)):
+        for b in range(x.shape[1]):
+            for h in range(x.shape[2]):
+                decay = np.exp(dt[t, b, h] * A[:, h])
+                s[b, :, h] = decay * s[b, :, h] + dt[t, b, h] * B[t, b] * x[t, b, h]
+                y[t, b, h] = C[t, b] @ s[b, :, h] + D[h] * x[t, b, h]
+    return y, s
+
+
+def mlstm_without_stabiliser(q, k, v, i, f, C, n):
+    """Equations 19 to 27 of xLSTM before they are stabilised: C (B, N, H), n (B, N), gates (T, B) before exp and sigmoid."""
+    T, B, H = v.shape
+    y, C, n = np.zeros((T, B, H), v.dtype), C.copy(), n.copy()
+    for t in range(T):
+        for b in range(B):
+            forget, let_in = 1 / (1 + np.exp(-f[t, b])), np.exp(i[t, b])
+            C[b] = forget * C[b] + let_in * np.outer(k[t, b], v[t, b])
+            n[b] = forget * n[b] + let_in * k[t, b]
+            y[t, b] = (C[b].T @ q[t, b]) / max(abs(n[b] @ q[t, b]), 1.0)
+    return y, C, n
+
+
+def mlstm_parallel(q, k, v, i, f):
+    """The same from zero states without a recurrence: xLSTM's appendix on the parallel form.  Returns y (T, B, H)."""
+    T, B, H = v.shape
+    y = np.zeros((T, B, H))
+    for b in range(B):
+        log_forget = np.cumsum(-np.log1p(np.exp(-f[:, b])))
+        D = np.full((T, T), -np.inf)
+        for t in range(T):
+            for j in range(t + 1):
+                D[t, j] = log_forget[t] - log_forget[j] + i[j, b]
+        m = D.max(1, keepdims=True)
+        S = (q[:, b] @ k[:, b].T) * np.exp(D - m)
+        y[:, b] = (S @ v[:, b]) / np.maximum(abs(S.sum(1, keepdims=True)), np.exp(-m))
+    return y
+
+
+def diagonal(u, A, C, D, s):
+    """y = 2 Re(C s) + D u with s' = A s + u: complex A, C (N, H), s (B, N, H)."""
+    y = np.zeros(u.shape)
+    for t in range(len(u)):
+        s = A * s + u[t][:, None, :]
+        y[t] = 2 * (C * s).sum(1).real + D * u[t]
+    return y, s
+
+
+def wkv(k, v, w, u):
+    """Equation 16 of RWKV-4 as a sum over the past, from nothing: w is the log of the decay a step (negative), u the present's bonus."""
+    y = np.zeros(k.shape)
+    for t in range(len(k)):
+        above, below = np.exp(u + k[t]) * v[t], np.exp(u + k[t])
+        for j in range(t):
+            weight = np.exp((t - 1 - j) * w + k[j])
+            above, below = above + weight * v[j], below + weight
+        y[t] = above / below
+    return y
