@@ -137,6 +137,14 @@ INTEGERS = [
     Row("int8, steps in compiled code", network("GRU", 384, 384, 1, 1), {"time": 5.5e-6}, threads=(1,)),
     Row("int8, block-sparse steps in compiled code", network("GRU", 384, 384, 1, 1), {"time": 2.2e-6}, threads=(1,)),
 ]
+SCANS = [
+    Row("selective scan, forward", network("Mamba", 16, 1536, 1, 256), {"torch": 20}, quick=True),
+    Row("selective scan, forward", network("Mamba", 16, 256, 1, 256), {"torch": 20}),
+    Row("selective scan, training", network("Mamba", 16, 1536, 1, 256), {"torch": 20}),
+    Row("selective scan, training", network("Mamba", 16, 256, 1, 256), {"torch": 20}),
+    Row("matrix memory, step from Python", network("mLSTM", 256, 256, 1, 1), {"torch": 8}, quick=True),
+    Row("matrix memory, step from Python", network("mLSTM", 64, 128, 1, 1), {"torch": 8}),
+]
 MEMORY_SHAPE = network("LSTM", 64, 256, 64, 400)
 MEMORY = [
     Row("memory", MEMORY_SHAPE, {"floats": 6.0}, quick=True, threads=(1,)),
@@ -192,6 +200,7 @@ GROUPS = (
     Group("Sequences of different lengths, uniform over 1 to T", LENGTHS, ("peak", "dense", "torch", "one thread")),
     Group("One step, the state carried along", STEPS, ("time", "call", "cache", "torch", "onnxruntime", "one thread")),
     Group("In integers, 8 bits", INTEGERS, ("time", "float", "torch", "onnxruntime", "one thread")),
+    Group("Scans: diagonal and matrix states", SCANS, ("torch", "one thread")),
     Group("Memory of training", MEMORY, ("floats", "plain")),
     Group("The package", PACKAGE, ("time", "bytes")),
     Group("For the plot", ROOF),

@@ -16,6 +16,7 @@ import gatecell
 import integers
 import peak
 import record
+import scans
 import speed
 import work
 from record import Record, Results
@@ -26,7 +27,7 @@ from work import Missing
 FULL, QUICK = {"turns": 15, "seconds": 0.05}, {"turns": 5, "seconds": 0.02}
 ROOFS = {"turns": 7, "seconds": 0.03}
 """Turns and seconds a turn of each rival."""
-MODES = {**work.MODES, **integers.MODES}
+MODES = {**work.MODES, **integers.MODES, **scans.MODES}
 
 
 def measure(row: Row, threads: int, turns: int, seconds: float) -> Record:

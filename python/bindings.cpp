@@ -39,14 +39,9 @@ template <class Owner> py::capsule lend(const void *pointer, const char *type, O
   return py::reinterpret_steal<py::capsule>(capsule);
 }
 
-constexpr gatecell_functions FUNCTIONS{GATECELL_FUNCTIONS_VERSION,
-                                       gatecell_stepper_run,
-                                       gatecell_integer_stepper_run,
-                                       gatecell_quantize,
-                                       gatecell_dequantize,
-                                       gatecell_function,
-                                       gatecell_sum,
-                                       gatecell_message};
+constexpr gatecell_functions FUNCTIONS{GATECELL_FUNCTIONS_VERSION, gatecell_stepper_run, gatecell_integer_stepper_run,
+                                       gatecell_scan_stepper_run,  gatecell_quantize,    gatecell_dequantize,
+                                       gatecell_function,          gatecell_sum,         gatecell_message};
 
 struct Plan {
   std::unique_ptr<gatecell_plan, decltype(&gatecell_plan_free)> plan{nullptr, gatecell_plan_free};
@@ -302,6 +297,11 @@ PYBIND11_MODULE(_core, m) {
   m.def("scan_find", &gatecell_scan_find, py::arg("key"));
   m.def("scan_blocks", &gatecell_scan_blocks, py::arg("H"));
   m.def("scan", &run_scan, py::arg("scan"), py::arg("back"), py::arg("dtype"), py::arg("sizes"), py::arg("arrays"), py::arg("threads"));
+  m.def("scan_stepper", [](int32_t scan, const py::dtype &dtype, const ScanSizes &sizes, const std::vector<ScanArray> &even,
+                           const std::vector<ScanArray> &odd) {
+    std::shared_ptr<gatecell_scan_stepper> stepper = scan_stepper(scan, dtype, sizes, even, odd);
+    return lend(stepper.get(), "gatecell_scan_stepper", std::make_tuple(even, odd, stepper));
+  });
   m.attr("functions") = py::capsule(&FUNCTIONS, GATECELL_FUNCTIONS);
   py::class_<Plan, std::shared_ptr<Plan>>(m, "Plan")
       .def(py::init<const std::vector<int32_t> &, const std::vector<double> &>(), py::arg("code"), py::arg("constants"))

@@ -218,3 +218,22 @@ SCAN_CORE = 1e-13
 
 SCAN_FLOAT = 2e-5
 """A float32 scan on the core against float64 NumPy, relative: outputs and gradients through up to 70 steps; 2e-6 seen."""
+
+SCAN_LAYER = 1e-12
+"""Layers of scans against transformers, torch and the papers' equations, float64, relative: sums in another order, a dozen operations."""
+
+SCAN_IN_FLOAT = 1e-6
+"""The same where transformers computes A and the states in float32, whatever the model's type."""
+
+SCAN_LAYER_GRADIENT = 1e-11
+"""Their gradients, the same."""
+
+SCAN_FORMS = 2e-5
+"""The matrix memory in chunks against its recurrence, float32, relative: 20 steps' decays as sums of logarithms instead of products."""
+
+SCAN_FOURIER = 1e-11
+"""A state space as a convolution by FFT against its recurrence, float64, relative: powers of A by exp instead of 30 products."""
+
+SCAN_DIFFERENCE = 1e-6
+"""Layers' gradients against central differences with step 1e-5 in float64: truncation 1e-10 times a third derivative that exponentials
+make large, plus rounding."""

@@ -20,6 +20,7 @@ import plot
 import record
 import rows
 import run
+import scans
 import speed
 import timing
 import where
@@ -66,6 +67,15 @@ def test_every_library_computes_the_same_and_is_timed(mode, kind, threads, monke
     assert 0 < found.distances["gatecell"] < work.GRADIENT and found.distances["torch"] == 0
     assert ("one thread" in found.times) == (threads > 1 and mode != "steps in compiled code")
     assert measures.MEASURES["peak"].of(found, Results({}, {}, {}, {}), None) > 0
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("mode", list(scans.MODES))
+def test_scans_are_a_loop_of_torchs_operations(mode, threads):
+    step = "step" in mode
+    shape = Shape("Mamba", 3, 5, 1, 1, 7) if not step else Shape("mLSTM", 5, 3 * scans.HEADS, 1, 1, 1)
+    found = run.measure(Row(mode, shape), threads, **ONCE)
+    assert found.times.keys() >= {"gatecell", "torch", "fma"} and 0 < found.distances["gatecell"] < work.GRADIENT
 
 
 @pytest.mark.parametrize("mode", list(integers.MODES))

@@ -67,3 +67,40 @@ def wkv(k, v, w, u):
             above, below = above + weight * v[j], below + weight
         y[t] = above / below
     return y
+
+
+def mlstm_block(w, x, heads, blocks):
+    """xLSTM's figure 11 for one row x (T, D) by the authors' names of parameters, from zeros.  Returns (T, D)."""
+
+    def headwise(m, a):
+        return np.concatenate([m[b] @ part for b, part in enumerate(np.split(a, blocks))])
+
+    def silu(a):
+        return a / (1 + np.exp(-a))
+
+    both = x @ w["proj_up.weight"].T
+    inner, gate = np.split(both, 2, axis=1)
+    width, T, size = w["conv1d.weight"].shape[2], len(x), inner.shape[1]
+    before = np.concatenate([np.zeros((width - 1, size)), inner])
+    conv = np.array([sum(w["conv1d.weight"][:, 0, j] * before[t + j] for j in range(width)) + w["conv1d.bias"] for t in range(T)])
+    act = silu(conv)
+    q, k, v = (np.array([headwise(w[n + "_proj.weight"], a) for a in of]) for n, of in (("q", act), ("k", act), ("v", inner)))
+    gates = np.concatenate([q, k, v], axis=1)
+    i, f = (gates @ w[f"mlstm_cell.{g}gate.weight"].T + w[f"mlstm_cell.{g}gate.bias"] for g in "if")
+    each, hs = size // heads, []
+    for head in range(heads):
+        s = slice(head * each, (head + 1) * each)
+        one = [a[:, None, s] for a in (q, k / np.sqrt(each), v)]
+        C, n = np.zeros((1, each, each)), np.zeros((1, each))
+        h, _, _ = mlstm_without_stabiliser(*one, i[:, head : head + 1], f[:, head : head + 1], C, n)
+        h = h[:, 0]
+        hs.append((h - h.mean(1, keepdims=True)) / np.sqrt(h.var(1, keepdims=True) + 1e-5))
+    h = np.concatenate(hs, axis=1) * w["mlstm_cell.outnorm.weight"]
+    return ((h + w["learnable_skip"] * act) * silu(gate)) @ w["proj_down.weight"].T
+
+
+def s4d_kernel(log_dt, C, log_A_real, A_imag, T):
+    """The convolution's kernel k (T, H), 2 Re sum of C (exp(dt A) - 1) / A exp(dt A t), with complex numbers."""
+    A, dt, C = -np.exp(log_A_real) + 1j * A_imag, np.exp(log_dt)[:, None], C[..., 0] + 1j * C[..., 1]
+    C = C * (np.exp(dt * A) - 1) / A
+    return np.array([2 * (C * np.exp(dt * A * t)).sum(1).real for t in range(T)])

@@ -69,7 +69,11 @@ template <class V> struct Power {
 };
 
 // e^(SIGN x) for |x| <= 128, rest to 4e-8 of 1.  ln(2)/8 in two parts, the first so short that n times it is exact without fma, too.
-template <int SIGN> INLINE Power<Vf> exponential(Vf x) {
+struct Exponent {
+  Vf n, rest;          // eighths
+  Format<Vf>::U bits;  // n in its low ones
+};
+template <int SIGN> INLINE Exponent exponent(Vf x) {
   Vf n = fma(x, splat<Vf>(SIGN * 11.5415603f), splat<Vf>(Format<Vf>::round));
   const auto bits = (Format<Vf>::U)n;
   n -= Format<Vf>::round;
@@ -77,7 +81,11 @@ template <int SIGN> INLINE Power<Vf> exponential(Vf x) {
   r = fnma(n, splat<Vf>(SIGN * 3.99327312e-06f), r);
   const Vf p = fma(r, splat<Vf>(SIGN * EXP[1]), splat<Vf>(EXP[0]));
   const Vf square = fma(r, r, splat<Vf>(0x1p-100f));  // a square that underflows takes three times as long; the result shows neither
-  return {(Vf)eighths(bits), SIGN > 0 ? fma(square, p, r) : fms(square, p, r), (Vi)(bits << 16) >> 19};
+  return {n, SIGN > 0 ? fma(square, p, r) : fms(square, p, r), bits};
+}
+template <int SIGN> INLINE Power<Vf> exponential(Vf x) {
+  const Exponent e = exponent<SIGN>(x);
+  return {(Vf)eighths(e.bits), e.rest, (Vi)(e.bits << 16) >> 19};
 }
 // e^(SIGN x) for |x| <= 2000 in float64, rest to 1e-17 of itself: Taylor's terms 1 / k!, ln(2) in two parts as above.
 template <int SIGN> INLINE Power<Vd> exponential(Vd x) {
@@ -91,6 +99,22 @@ template <int SIGN> INLINE Power<Vd> exponential(Vd x) {
   return {(Vd)((bits + 1023) << 52), fma(r * r, polynomial(r, TAYLOR), r), (Vl)(bits << 48) >> 48};
 }
 
+#if defined(__AVX512F__)
+// As below, where one instruction scales by a power of two, with one rounding: the same bits.
+INLINE Vf exp(Vf x) {
+  alignas(32) constexpr uint32_t POWERS[] = {EIGHTHS[0],
+                                             EIGHTHS[1] + (1u << 20),
+                                             EIGHTHS[2] + (2u << 20),
+                                             EIGHTHS[3] + (3u << 20),
+                                             EIGHTHS[4] + (4u << 20),
+                                             EIGHTHS[5] + (5u << 20),
+                                             EIGHTHS[6] + (6u << 20),
+                                             EIGHTHS[7] + (7u << 20)};
+  const Exponent e = exponent<1>(clamp(x, Format<Vf>::exp_low, Format<Vf>::exp_high));
+  const Vf power = (Vf)_mm512_permutexvar_epi32((__m512i)e.bits, _mm512_broadcast_i32x8(_mm256_load_si256((const __m256i *)POWERS)));
+  return (Vf)_mm512_scalef_ps((__m512)fma(power, e.rest, power), (__m512)(e.n * 0.125f));
+}
+#endif
 // e^x, with the subnormal numbers and infinity at its ends: in two factors, since no single power of two reaches there.
 template <class V> INLINE V exp(V x) {
   using F = Format<V>;

@@ -25,10 +25,11 @@ template <class R> struct ScanStep {
   R *entries, *folds;        // buffers over entries, and 16 lanes of each of them
 };
 
-// Units [first, last) of a run: row b's block k is unit b * blocks + k.  `arrays` as in gatecell_scan_forward and _backward.
+// Units [first, last) of a run: block k of row b's head h is unit (b * heads + h) * blocks + k.  `arrays` as in gatecell_scan_forward and
+// _backward.
 struct ScanRun {
   const ScanShape *shape;
-  int64_t scan, T, B, H, N, every;
+  int64_t scan, T, B, heads, H, N, every;
   const gatecell_array *arrays;
   int64_t first, last;
   void *scratch;

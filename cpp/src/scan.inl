@@ -79,7 +79,7 @@ template <class R> class ScanUnit {
 
   void begin(int64_t unit) {
     const int64_t blocks = (run.H + SCAN_LANES - 1) / SCAN_LANES;
-    b = unit / blocks, block = unit % blocks, first = block * SCAN_LANES;
+    b = unit / blocks / run.heads, head = unit / blocks % run.heads, block = unit % blocks, first = block * SCAN_LANES;
     given = least(SCAN_LANES, run.H - first), step.lanes = up(given);
     next = static_cast<R *>(run.scratch);
     step.entries = zeros(shape.entries * step.padded);
@@ -87,6 +87,7 @@ template <class R> class ScanUnit {
   }
 
  protected:
+  static constexpr int64_t AHEAD = 6;  // steps: about as long as memory takes
   static constexpr int64_t up(int64_t n) { return (n + 15) / 16 * 16; }
   static int64_t count(const char *axes) { return static_cast<int64_t>(std::strlen(axes)); }
   bool whole() const { return given == step.lanes; }
@@ -101,7 +102,11 @@ template <class R> class ScanUnit {
     return at;
   }
   int64_t size(char axis) const { return axis == 'M' ? run.N * step.lanes : axis == 'H' ? step.lanes : axis == 'N' ? step.padded : 1; }
-  R *place(const gatecell_array &a, int64_t slot, int64_t row) const { return static_cast<R *>(a.data) + slot * a.step + row * a.row; }
+  int64_t units(char axis) const { return axis == 'M' ? run.N * run.H : axis == 'H' ? run.H : axis == 'N' ? run.N : 1; }
+  // This row's and head's part of an array.
+  R *place(const gatecell_array &a, char axis, int64_t slot) const {
+    return static_cast<R *>(a.data) + slot * a.step + b * a.row + head * units(axis);
+  }
   // Whether this unit is the one that writes: what is over entries alone is the same in every block.
   bool writes(char axis) const { return axis == 'M' || axis == 'H' || !block; }
 
@@ -135,7 +140,7 @@ template <class R> class ScanUnit {
   void lay_params(const gatecell_array *arrays) {
     for (int64_t k = 0; k < params; k++) {
       const char axis = shape.params[k];
-      R *const at = place(arrays[k], 0, 0);
+      R *const at = place(arrays[k], axis, 0);
       const bool here = whole() && (axis == 'H' || run.T < 3);
       step.row[inputs + k] = here ? run.H : step.lanes;
       if (here) {
@@ -148,10 +153,18 @@ template <class R> class ScanUnit {
   void lay_inputs() {
     for (int64_t k = 0; k < inputs; k++) tail[k] = own(shape.inputs[k]);
   }
+  // A step's row lies on a page of its own, where the machine does not look ahead by itself.
+  void fetch(const gatecell_array &a, int64_t t) const {
+    if (t < 0 || t >= run.T) return;
+    const R *const at = place(a, 'H', t) + first;
+    for (int64_t l = 0; l < given; l += static_cast<int64_t>(64 / sizeof(R))) __builtin_prefetch(at + l);
+  }
   void set_inputs(int64_t t) {
+    for (int64_t k = 0; k < inputs; k++)
+      if (shape.inputs[k] == 'H') fetch(run.arrays[k], t + AHEAD);
     for (int64_t k = 0; k < inputs; k++) {
       const char axis = shape.inputs[k];
-      R *const at = place(run.arrays[k], t, b);
+      R *const at = place(run.arrays[k], axis, t);
       if (tail[k])
         gather(axis, at, step.at[k] = tail[k]);
       else
@@ -163,13 +176,13 @@ template <class R> class ScanUnit {
   const ScanShape &shape;
   const int64_t inputs, params, states;
   ScanStep<R> step{};
-  int64_t b = 0, block = 0, first = 0, given = 0;
+  int64_t b = 0, head = 0, block = 0, first = 0, given = 0;
   R *next = nullptr, *tail[MOST_PLACES] = {};
 };
 
 template <class R> class ScanForward : public ScanUnit<R> {
   using Base = ScanUnit<R>;
-  using Base::run, Base::shape, Base::step, Base::inputs, Base::params, Base::states, Base::b, Base::first;
+  using Base::run, Base::shape, Base::step, Base::inputs, Base::params, Base::states, Base::first;
 
  public:
   using Base::Base;
@@ -186,10 +199,10 @@ template <class R> class ScanForward : public ScanUnit<R> {
     const auto here = [&](int64_t s) { return shape.states[s] == 'M' && run.T == 1 && this->whole(); };
     for (int64_t s = 0; s < states; s++) {
       const char axis = shape.states[s];
-      R *const from = this->place(starts[s], 0, b);
+      R *const from = this->place(starts[s], axis, 0);
       step.row[old + s] = step.row[now + s] = here(s) ? run.H : step.lanes;
       if (here(s)) {
-        slots[0][s] = from + first, slots[1][s] = this->place(ends[s], 0, b) + first;
+        slots[0][s] = from + first, slots[1][s] = this->place(ends[s], axis, 0) + first;
       } else {
         slots[0][s] = this->zeros(this->size(axis)), slots[1][s] = this->zeros(this->size(axis));
         this->gather(axis, from, slots[0][s]);
@@ -200,15 +213,17 @@ template <class R> class ScanForward : public ScanUnit<R> {
       for (int64_t s = 0; s < states; s++) {
         step.at[old + s] = slots[t & 1][s], step.at[now + s] = slots[~t & 1][s];
         if (run.every && t % run.every == 0 && this->writes(shape.states[s]))
-          put(s, step.at[old + s], step.row[old + s], this->place(marks[s], t / run.every, b));
+          put(s, step.at[old + s], step.row[old + s], this->place(marks[s], shape.states[s], t / run.every));
       }
-      R *const to = this->place(output, t, b) + first;
+      this->fetch(output, t + this->AHEAD);
+      R *const to = this->place(output, 'H', t) + first;
       step.at[out] = row ? row : to;
       function(step);
       if (row) std::memcpy(to, row, static_cast<size_t>(this->given) * sizeof(R));
     }
     for (int64_t s = 0; s < states; s++)
-      if (!here(s) && this->writes(shape.states[s])) this->scatter(shape.states[s], slots[run.T & 1][s], this->place(ends[s], 0, b));
+      if (const char axis = shape.states[s]; !here(s) && this->writes(axis))
+        this->scatter(axis, slots[run.T & 1][s], this->place(ends[s], axis, 0));
   }
 
  private:
@@ -222,7 +237,7 @@ template <class R> class ScanForward : public ScanUnit<R> {
 // From the last step to the first: states of `every` steps are computed again from the mark before them.
 template <class R> class ScanBackward : public ScanUnit<R> {
   using Base = ScanUnit<R>;
-  using Base::run, Base::shape, Base::step, Base::inputs, Base::params, Base::states, Base::b, Base::block, Base::first;
+  using Base::run, Base::shape, Base::step, Base::inputs, Base::params, Base::states, Base::block, Base::first;
 
  public:
   using Base::Base;
@@ -249,7 +264,7 @@ template <class R> class ScanBackward : public ScanUnit<R> {
       for (auto &slot : carry) slot[s] = this->zeros(this->size(axis));
       for (const int64_t k : {old, now, dnow, dold}) step.row[k + s] = step.lanes;
       // A gradient that all blocks would see is sent back by one.
-      if (dends[s].data && this->writes(axis)) this->gather(axis, this->place(dends[s], 0, b), carry[0][s], false);
+      if (dends[s].data && this->writes(axis)) this->gather(axis, this->place(dends[s], axis, 0), carry[0][s], false);
     }
     int turn = 0;
     for (int64_t begin = (run.T - 1) / run.every * run.every; begin >= 0; begin -= run.every) {
@@ -261,16 +276,20 @@ template <class R> class ScanBackward : public ScanUnit<R> {
           step.at[now + s] = step.at[old + s] + spaced(s);
         }
       };
-      for (int64_t s = 0; s < states; s++) this->gather(shape.states[s], this->place(marks[s], begin / run.every, b), kept[s]);
+      for (int64_t s = 0; s < states; s++)
+        this->gather(shape.states[s], this->place(marks[s], shape.states[s], begin / run.every), kept[s]);
       for (int64_t t = begin; t < end; t++) {
         at_step(t);
         advance(step);
       }
       for (int64_t t = end - 1; t >= begin; t--, turn ^= 1) {
         at_step(t);
+        for (int64_t k = 0; k < inputs; k++)
+          if (shape.inputs[k] == 'H' && dinputs[k].data) this->fetch(dinputs[k], t - this->AHEAD);
+        if (doutput.data) this->fetch(doutput, t - this->AHEAD);
         step.at[dout] = nothing;
         if (doutput.data) {
-          R *const from = this->place(doutput, t, b) + first;
+          R *const from = this->place(doutput, 'H', t) + first;
           if (row) this->channels(from, row, false);
           step.at[dout] = row ? row : from;
         }
@@ -285,10 +304,10 @@ template <class R> class ScanBackward : public ScanUnit<R> {
       }
     }
     for (int64_t k = 0; k < params; k++)
-      if (dparams[k].data) this->scatter(shape.params[k], step.at[dpar + k], this->place(dparams[k], 0, b));
+      if (dparams[k].data) this->scatter(shape.params[k], step.at[dpar + k], this->place(dparams[k], shape.params[k], 0));
     for (int64_t s = 0; s < states; s++) {
       const char axis = shape.states[s];
-      if (dstarts[s].data) this->scatter(axis, carry[turn][s], this->place(dstarts[s], axis == 'M' || axis == 'H' ? 0 : block, b));
+      if (dstarts[s].data) this->scatter(axis, carry[turn][s], this->place(dstarts[s], axis, axis == 'M' || axis == 'H' ? 0 : block));
     }
   }
 
@@ -296,7 +315,7 @@ template <class R> class ScanBackward : public ScanUnit<R> {
   int64_t spaced(int64_t s) const { return Base::up(this->size(shape.states[s])); }
   // Where an input's gradient goes: over entries a block has an array of its own, T slots after that of the one before.
   R *gradient(const gatecell_array &a, char axis, int64_t t) const {
-    return axis == 'H' ? this->place(a, t, b) + first : this->place(a, block * run.T + t, b);
+    return axis == 'H' ? this->place(a, axis, t) + first : this->place(a, axis, block * run.T + t);
   }
 };
 

@@ -13,6 +13,9 @@ OuterTerm: TypeAlias = tuple[Sequence[Array], Sequence[int], Array | None, Array
 """Gradients (T, B, N) or (B, N), the gate of each, an argument of M units or none, and places by gates: (G, N, M) for the products with it,
 (G, N) for the sums of the gradients alone."""
 
+ScanArray: TypeAlias = tuple[Array | None, int, int]
+"""An array, or none; how many slots and elements of a row a run touches."""
+
 IN_TURN: int
 PAD: int
 __version__: str
@@ -44,10 +47,13 @@ def scan(
     scan: int,
     back: bool,
     dtype: np.dtype[Any],
-    sizes: tuple[int, int, int, int, int],
-    arrays: Sequence[tuple[Array | None, int, int]],
+    sizes: tuple[int, int, int, int, int, int],
+    arrays: Sequence[ScanArray],
     threads: int,
 ) -> None: ...
+def scan_stepper(
+    scan: int, dtype: np.dtype[Any], sizes: tuple[int, int, int, int, int, int], even: Sequence[ScanArray], odd: Sequence[ScanArray]
+) -> object: ...
 
 class Plan:
     def __init__(self, code: Sequence[int], constants: Sequence[float]) -> None: ...

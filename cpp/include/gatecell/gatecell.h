@@ -107,17 +107,30 @@ int32_t gatecell_scan_find(uint64_t key);
 /* Blocks of channels: each sends back gradients of its own of what all channels share. */
 int64_t gatecell_scan_blocks(int64_t H);
 
-/* T steps of B rows.  Arrays, in this order: inputs (T, B, ...), parameters (...), start states (B, ...), end states (B, ...), marks
- * (ceil(T / every), B, ...), which are the states before every so many steps, written where `every` > 0; the output (T, B, H).
- * None overlaps another.  The bits depend on none of T, B, threads. */
-gatecell_status gatecell_scan_forward(int32_t scan, gatecell_type type, int64_t T, int64_t B, int64_t H, int64_t N, int64_t every,
-                                      const gatecell_array *arrays, int32_t threads);
+/* T steps of B rows of `heads` that do not know of each other; every array has its values for a head after those for the one before. */
+typedef struct {
+  int64_t T, B, heads, H, N;
+  int64_t every; /* steps from a mark to the next; forwards 0: no marks */
+} gatecell_scan_sizes;
+
+/* Arrays, in this order: inputs (T, B, ...), parameters (...), start states (B, ...), end states (B, ...), marks (ceil(T / every), B, ...),
+ * which are the states before every so many steps; the output (T, B, H).  None overlaps another.  The bits depend on none of T, B, threads. */
+gatecell_status gatecell_scan_forward(int32_t scan, gatecell_type type, const gatecell_scan_sizes *sizes, const gatecell_array *arrays,
+                                      int32_t threads);
 
 /* The way back.  Arrays: inputs, parameters and marks as above; gradients of the output and of the end states (NULL: 0); then, written
  * where not NULL, gradients of the inputs, of the parameters, one of each row (B, ...), and of the start states.  Those of inputs and states
  * over N or 1 are one of each block: inputs (blocks * T, B, ...), states (blocks, B, ...); their sum over blocks is meant. */
-gatecell_status gatecell_scan_backward(int32_t scan, gatecell_type type, int64_t T, int64_t B, int64_t H, int64_t N, int64_t every,
-                                       const gatecell_array *arrays, int32_t threads);
+gatecell_status gatecell_scan_backward(int32_t scan, gatecell_type type, const gatecell_scan_sizes *sizes, const gatecell_array *arrays,
+                                       int32_t threads);
+
+/* One step that runs as often as wanted, in turn with one table of arrays and with another; sizes and arrays are those of a forward run of
+ * one step.  What the arrays point to outlives it.  One thread at a time; a step on one thread cannot fail. */
+typedef struct gatecell_scan_stepper gatecell_scan_stepper;
+gatecell_status gatecell_scan_stepper_new(int32_t scan, gatecell_type type, const gatecell_scan_sizes *sizes, const gatecell_array *even,
+                                          const gatecell_array *odd, gatecell_scan_stepper **out);
+void gatecell_scan_stepper_free(gatecell_scan_stepper *stepper);
+gatecell_status gatecell_scan_stepper_run(gatecell_scan_stepper *stepper, int32_t turn, int32_t threads);
 
 /* One step in integers, docs/arithmetic.md; `code`: see integer.cpp.  The weights are copied.  `interpret`: use no compiled step. */
 typedef struct gatecell_integer gatecell_integer;
@@ -173,11 +186,12 @@ gatecell_status gatecell_mask(gatecell_type type, int64_t T, int64_t B, int64_t 
 /* The functions of a prepared step, for other modules of the process: one copy of the core serves all.  Python's gatecell._core
  * lends a pointer to the table as its `functions`, a capsule named GATECELL_FUNCTIONS. */
 #define GATECELL_FUNCTIONS "gatecell_functions"
-enum { GATECELL_FUNCTIONS_VERSION = 5 }; /* another one: the table is laid out in another way, do not use it */
+enum { GATECELL_FUNCTIONS_VERSION = 6 }; /* another one: the table is laid out in another way, do not use it */
 typedef struct {
   int32_t version;
   gatecell_status (*stepper_run)(gatecell_stepper *stepper, int32_t turn, int32_t threads);
   gatecell_status (*integer_stepper_run)(gatecell_integer_stepper *stepper, int32_t turn, int32_t changed, int32_t threads);
+  gatecell_status (*scan_stepper_run)(gatecell_scan_stepper *stepper, int32_t turn, int32_t threads);
   gatecell_status (*quantize)(int64_t rows, int64_t N, const float *x, const float *offset, const float *scale, int32_t largest, int16_t *q,
                               int32_t *nan);
   gatecell_status (*dequantize)(int64_t rows, int64_t N, const int16_t *q, const float *scale, float *y);

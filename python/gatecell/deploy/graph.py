@@ -12,7 +12,8 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from ..cells import cells, reference
+from ..cells import cells, reference, scans
+from ..cells.scan_reference import Reference
 from ..tensor.dtypes import Array
 from ..tensor.ops import OPS
 
@@ -46,10 +47,10 @@ class Step:
 
 @dataclass(frozen=True)
 class State:
-    """A vector (B, size) that a recurrence carries from step to step.
+    """A vector (B, size) that a recurrence or a scan carries from step to step.
 
-    step   name of the Step with op "recurrence" that owns it
-    state  the cell's name for it; its first state is the result of the step
+    step   name of the Step with op "recurrence" or "scan" that owns it
+    state  the page's name for it; a cell's first state is the result of the step
     start  name of the parameter (size,) it starts from; None: zeros
     """
 
@@ -250,6 +251,25 @@ def _recurrence_size(sizes: Sequence[int], shapes: Mapping[str, Shape], settings
     return int(axes[cell.axis(cell.states[0])])
 
 
+def _scan_size(sizes: Sequence[int], shapes: Mapping[str, Shape], settings: Mapping[str, Any]) -> int:
+    """Settings: {"scan": its registered name, "H", "N", "heads"}; weights are its parameters, inputs its inputs."""
+    _only(settings, scan=str, H=int, N=int, heads=int)
+    if settings["scan"] not in scans:
+        raise ValueError(f"scan: one of {', '.join(scans)} wanted, got {settings['scan']!r}")
+    of = scans[settings["scan"]]
+    if min(H := settings["H"], N := settings["N"], K := settings["heads"]) < 1 or max(H, N, K, H * N * K) > SIZE_LIMIT:
+        raise ValueError(f"scan: sizes from 1 to {SIZE_LIMIT} wanted, got {dict(settings)}")
+    _expect(f"inputs of {of.name}", [scan_units(settings, axis) for axis in of.inputs.values()], list(sizes))
+    _expect(f"parameters of {of.name}", {k: (scan_units(settings, axis),) for k, axis in of.params.items()}, dict(shapes))
+    return int(settings["H"] * settings["heads"])
+
+
+def scan_units(settings: Mapping[str, Any], axis: str) -> int:
+    """Elements of a row over an axis of a scan, all heads."""
+    n: int = settings["heads"] * (settings["N"] if "N" in axis else 1) * (settings["H"] if "H" in axis else 1)
+    return n
+
+
 def _elsewhere(*_: object) -> Any:
     raise AssertionError("what has states is evaluated by evaluate() and sized by check()")
 
@@ -257,6 +277,7 @@ def _elsewhere(*_: object) -> Any:
 # A recurrence's result is its first state.  "state" reads any of them: inputs (the recurrence,), settings {"state": name}.
 STEP_OPS: dict[str, StepOp] = {
     "recurrence": StepOp(_elsewhere, _recurrence_size),
+    "scan": StepOp(_elsewhere, _scan_size),
     "state": StepOp(_elsewhere, _elsewhere),
     "linear": StepOp(lambda a, w, s: OPS["linear"].of(a[0], w["weight"], w.get("bias")), _linear_size),  # (O, I), and (O,) or none
     "standardize": StepOp(lambda a, w, s: (a[0] - w["mean"]) / w["std"], _standardize_size),
@@ -303,7 +324,7 @@ def check(graph: StepGraph) -> None:
             raise ValueError(f"step {s.name!r} ({s.op}): {e}") from None
         if s.op == "argmax":
             whole[s.name] = sizes[s.inputs[0]]
-    carried = {s.name for s in graph.steps if s.op == "recurrence"}
+    carried = {s.name for s in graph.steps if s.op in ("recurrence", "scan")}
     if lost := [t.step for t in graph.states if t.step not in carried]:
         raise ValueError(f"states of recurrences wanted, got one of {lost[0]!r}")
     _expect("size of the output", sizes.get(graph.output.step), graph.output.size)
@@ -331,9 +352,13 @@ def _size(graph: StepGraph, s: Step, sizes: list[int]) -> int:
         _expect("states of that name", 1, len(found))
         return found[0]
     size = STEP_OPS[s.op].size(sizes, {role: graph.parameters[name].shape for role, name in s.weights.items()}, s.settings)
-    if s.op == "recurrence":
-        cell, axes = cells[s.settings["cell"]], s.settings["axes"]
-        _expect("states", [(n, axes[cell.axis(n)]) for n in cell.states], [(t.state, t.size) for t in graph.states_of(s)])
+    if s.op in ("recurrence", "scan"):
+        if s.op == "scan":
+            carried = [(n, scan_units(s.settings, axis)) for n, axis in scans[s.settings["scan"]].states.items()]
+        else:
+            cell, axes = cells[s.settings["cell"]], s.settings["axes"]
+            carried = [(n, axes[cell.axis(n)]) for n in cell.states]
+        _expect("states", carried, [(t.state, t.size) for t in graph.states_of(s)])
         for t in graph.states_of(s):
             if t.start is not None:
                 _expect(f"start of {t.state}", (t.size,), getattr(graph.parameters.get(t.start), "shape", None))
@@ -343,6 +368,25 @@ def _size(graph: StepGraph, s: Step, sizes: list[int]) -> int:
 def by_reference(graph: StepGraph, step: Step, x: Array, states: Mapping[str, Array]) -> Mapping[str, Array]:
     """One step of a recurrence by its page: x (B, I), states {name: (B, N)} -> new states."""
     return reference.step(cells[step.settings["cell"]], graph.weights_of(step), x, states)
+
+
+def scan_by_reference(
+    graph: StepGraph, step: Step, given: Sequence[Array], states: Mapping[str, Array]
+) -> tuple[Array, Mapping[str, Array]]:
+    """One step of a scan by its page, on flat rows (B, n): its output and its new states."""
+    of, n = scans[step.settings["scan"]], step.settings
+    B = len(given[0])
+
+    def shaped(a: Array, axis: str, *before: int) -> Array:
+        return a.reshape(*before, *(n[letter] for letter in axis if letter != "1"))
+
+    rows = B * n["heads"]
+    inputs = {k: shaped(a, axis, 1, rows) for (k, axis), a in zip(of.inputs.items(), given, strict=True)}
+    weights = graph.weights_of(step)
+    out, over = Reference(of, inputs, {k: shaped(weights[k], axis) for k, axis in of.params.items()}).forward(
+        {k: shaped(states[k], axis, rows) for k, axis in of.states.items()}
+    )
+    return out.reshape(B, -1), {k: a[1].reshape(B, -1) for k, a in over.items()}
 
 
 def evaluate(
@@ -361,6 +405,10 @@ def evaluate(
                 after = recur(graph, s, values[s.inputs[0]], {n: states[s.name, n] for n in names})
                 new |= {(s.name, n): after[n] for n in names}
                 values[s.name] = after[names[0]]
+            elif s.op == "scan":
+                old = {t.state: states[s.name, t.state] for t in graph.states_of(s)}
+                values[s.name], after = scan_by_reference(graph, s, [values[i] for i in s.inputs], old)
+                new |= {(s.name, n): a for n, a in after.items()}
             elif s.op == "state":
                 values[s.name] = new[s.inputs[0], s.settings["state"]]
             else:

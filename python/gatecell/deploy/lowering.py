@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from ..cells import cells
+from ..cells import cells, scans
 from ..errors import Unsupported
 from ..tensor.autograd import Node
 from ..tensor.dtypes import Array
@@ -204,16 +204,40 @@ def _recurrence(low: Lowering, node: Node) -> tuple[Known, ...]:
     x, count = node.inputs[0], len(cell.states)
     states = dict(zip(cell.states, node.inputs[1 : 1 + count], strict=True))
     weights = {key: low.parameter(w) for key, w in zip(node.attrs["weights"], node.inputs[1 + count :], strict=True)}
-    v = low.single(x)
-    if v.axes[:2] == ((BATCH,), (TIME,)):
-        raise TimeFirst(f"{node.op} at {node.line}")
-    if v.axes[:2] != ((TIME,), (BATCH,)):
-        raise Misfit(f"it runs along another axis than time: {text(v.axes)}")
+    v = _over_time(low, node, x)
     axes = {cell.axis(s): t.shape[1] for s, t in states.items()}
     axes |= cell.blocks(axes, {key: low.parameters[name].shape for key, name in weights.items()})
     size = states[cell.states[0]].shape[1]
     step = low.emit("recurrence", (v.step,), size, {"cell": cell.name, "axes": axes}, weights)
-    ends: list[Known] = [with_features(v, step, size)]
+    return (with_features(v, step, size), *_carried(low, step, states, cell.states[0]))
+
+
+def _scan(low: Lowering, node: Node) -> tuple[Known, ...]:
+    of, sizes = scans.get(node.attrs["scan"]), node.attrs["sizes"]
+    if of is None:
+        raise Misfit(f"the scan {node.attrs['scan']!r} is not registered")
+    rest = iter(node.inputs)
+    inputs, params, states = ({k: next(rest) for k in names} for names in (of.inputs, of.params, of.states))
+    values = [_over_time(low, node, t) for t in inputs.values()]
+    size = sizes["heads"] * sizes["H"]
+    weights = {k: low.parameter(t) for k, t in params.items()}
+    step = low.emit("scan", tuple(v.step for v in values), size, {"scan": of.name, **sizes}, weights)
+    return (with_features(values[0], step, size), *_carried(low, step, states, None))
+
+
+def _over_time(low: Lowering, node: Node, t: Tensor) -> Value:
+    """What runs along time, its features last."""
+    v = low.single(t)
+    if v.axes[:2] == ((BATCH,), (TIME,)):
+        raise TimeFirst(f"{node.op} at {node.line}")
+    if v.axes[:2] != ((TIME,), (BATCH,)):
+        raise Misfit(f"it runs along another axis than time: {text(v.axes)}")
+    return v
+
+
+def _carried(low: Lowering, step: str, states: Mapping[str, Tensor], first: str | None) -> list[Known]:
+    """The states of a step, which start from constants; its result is that of the name `first`."""
+    ends: list[Known] = []
     for s, t in states.items():
         if low.value(t) is not None:
             raise Misfit(f"its state {s} starts from something that depends on the input")
@@ -221,9 +245,9 @@ def _recurrence(low: Lowering, node: Node) -> tuple[Known, ...]:
             raise Misfit(f"its state {s} starts from other values in every row")
         n = t.shape[1]
         low.states.append(State(step, s, n, low.constant(t.data[0]) if t.data.any() else None))
-        end = Value(step if s == cell.states[0] else low.emit("state", (step,), n, {"state": s}), n, ())
+        end = Value(step if s == first else low.emit("state", (step,), n, {"state": s}), n, ())
         ends.append(replace(end, axes=((BATCH,), end.features)))
-    return tuple(ends)
+    return ends
 
 
 def _cat(low: Lowering, node: Node) -> Known:
@@ -287,6 +311,7 @@ LOWER: dict[str, Callable[[Lowering, Node], Known | tuple[Known, ...]]] = {
     "matmul": _matmul,
     "embedding": _embedding,
     "recurrence": _recurrence,
+    "scan": _scan,
     "cat": _cat,
     "stack": _stack,
     "getitem": _getitem,

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..cells import cells
+from ..cells import cells, scans
 from ..nn import Module, Parameter
 from ..nn.module import to_tensor
 from ..tensor import functional as F
@@ -16,6 +16,7 @@ from ..tensor.create import as_tensor
 from ..tensor.dtypes import Array
 from ..tensor.functions import cat
 from ..tensor.recurrence import recurrence
+from ..tensor.scan import scan
 from ..tensor.tensor import Tensor, apply
 from .axes import BATCH, FEATURE, TIME
 from .graph import ARITHMETIC, INPUT, POINTWISE, Step, StepGraph
@@ -59,11 +60,16 @@ class GraphModel(Module):
         values: dict[str, Tensor] = {**own, INPUT: x}
         last: dict[tuple[str, str], Tensor] = {}
         for s in g.steps:
-            if s.op == "recurrence":
-                cell, rows = cells[s.settings["cell"]], x.shape[1]
+            if s.op in ("recurrence", "scan"):
+                rows = x.shape[1]
                 start = {t.state: own[t.start].expand(rows, t.size) if t.start else self._zeros(rows, t.size) for t in g.states_of(s)}
                 weights = {key: own[name] for key, name in s.weights.items()}
-                values[s.name], ends = recurrence(cell, values[s.inputs[0]], start, weights)
+                if s.op == "scan":
+                    of, sizes = scans[s.settings["scan"]], {k: s.settings[k] for k in ("H", "N", "heads")}
+                    given = {k: values[i] for k, i in zip(of.inputs, s.inputs, strict=True)}
+                    values[s.name], ends = scan(of, given, {k: weights[k] for k in of.params}, start, **sizes)
+                else:
+                    values[s.name], ends = recurrence(cells[s.settings["cell"]], values[s.inputs[0]], start, weights)
                 last |= {(s.name, name): t for name, t in ends.items()}
             elif s.op == "state":
                 values[s.name] = last[s.inputs[0], s.settings["state"]].unsqueeze(0)  # of the last step; so is all that is made of it

@@ -36,7 +36,7 @@ cdef const gatecell_functions *core = <const gatecell_functions *> PyCapsule_Get
 if core.version != GATECELL_FUNCTIONS_VERSION:
     raise ImportError(f"functions of the core: version {GATECELL_FUNCTIONS_VERSION} wanted, got {core.version}")
 
-KINDS = {"layer": LAYER, "integer": INTEGER, "loop": LOOP, "sum": SUM, "copy": COPY, "lookup": LOOKUP, "argmax": ARGMAX,
+KINDS = {"layer": LAYER, "scan": SCAN, "integer": INTEGER, "loop": LOOP, "sum": SUM, "copy": COPY, "lookup": LOOKUP, "argmax": ARGMAX,
          "quantize": QUANTIZE, "dequantize": DEQUANTIZE}
 LONG = 50_000
 """Multiply-adds of a step from which on the GIL is released.  That is 1.4 us of work, of which a release costs 0.06 to 0.09; two threads
@@ -91,6 +91,8 @@ cdef int decode(Call *c, call, int turn) except -1:
     c.size = arrays[-1].itemsize if arrays else 0
     if c.kind == LAYER:
         c.data = PyCapsule_GetPointer(call.of, "gatecell_stepper")
+    elif c.kind == SCAN:
+        c.data = PyCapsule_GetPointer(call.of, "gatecell_scan_stepper")
     elif c.kind == INTEGER:
         c.data = PyCapsule_GetPointer(call.of, "gatecell_integer_stepper")
     elif c.kind == ARGMAX:

@@ -29,6 +29,7 @@ class Call:
     """One function on its places, arrays (B, n); axes of length 1 are broadcast.  By kind:
 
     layer       `of`: the core's stepper, a capsule, which knows the places
+    scan        `of`: the core's stepper of a scan, a capsule, which knows the places
     integer     `of`: the core's integer stepper, a capsule, which knows the places
     loop        `of`: a ufunc; on its inputs and its output; an output of length 1 that is the first input too collects the second
     sum         from, to (B, 1)

@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 
 from .. import _core
-from ..cells import Cell, cells
+from ..cells import Cell, cells, scans
 from ..tensor.dtypes import Array
 from ..tensor.engine import Layer, form, padded
 from ..tensor.products import linear
+from ..tensor.scan import stepper
 from .graph import INPUT, STEP_OPS, Step, StepGraph
 from .stream_calls import Call, Calls, Turns, both
 
@@ -92,6 +93,8 @@ class GraphCalls:
         x = self.values[s.inputs[0]]
         if s.op == "recurrence":
             return self.recurrence(s, x, weights)
+        if s.op == "scan":
+            return self.scan(s, weights)
         if s.op == "linear":
             y = self.value(s.size)
             own = {"W": weights["weight"]} | ({"W+": weights["bias"]} if "bias" in weights else {})
@@ -141,13 +144,27 @@ class GraphCalls:
         self.call("loop", y.turns, x.turns, y.turns, of=ufunc)
         return y
 
-    def recurrence(self, s: Step, x: Value, weights: Mapping[str, Array]) -> Value:
+    def scan(self, s: Step, weights: Mapping[str, Array]) -> Value:
+        of, y, slots = scans[s.settings["scan"]], self.value(s.size), self.states(s)
+        given: dict[str, Turns] = {k: self.values[i].whole for k, i in zip(of.inputs, s.inputs, strict=True)}
+        given |= {k: both(np.array(w, self.dtype)) for k, w in weights.items()} | {"output": y.whole}
+        given |= {k: (a[0], a[1]) for k, a in slots.items()} | {k + "'": (a[1], a[0]) for k, a in slots.items()}
+        self.call("scan", of=stepper(of, s.settings, self.batch, *({k: a[turn] for k, a in given.items()} for turn in range(2))))
+        self.calls.work += self.batch * 10 * s.size * s.settings["N"]
+        return y
+
+    def states(self, s: Step) -> dict[str, Array]:
+        """The slots of its states, (2, B, padded n)."""
         slots = {}
         for t in self.graph.states_of(s):
             a = self.slots[s.name, t.state] = slots[t.state] = self.rows(2, self.batch, t.size)
             name = f"{s.name}.{t.state}"
             self.calls.states[name] = a[0, :, : t.size], a[1, :, : t.size]
             self.calls.start[name] = self.constant(np.zeros(t.size) if t.start is None else self.graph.parameters[t.start])
+        return slots
+
+    def recurrence(self, s: Step, x: Value, weights: Mapping[str, Array]) -> Value:
+        slots = self.states(s)
         cell = cells[s.settings["cell"]]
         self.layer(cell, weights, s.settings["axes"], x, slots)
         first = slots[cell.states[0]]

@@ -19,10 +19,13 @@ cdef extern from "gatecell/gatecell.h" nogil:
         pass
     ctypedef struct gatecell_integer_stepper:
         pass
+    ctypedef struct gatecell_scan_stepper:
+        pass
     ctypedef struct gatecell_functions:
         int32_t version
         gatecell_status (*stepper_run)(gatecell_stepper *, int32_t, int32_t) noexcept nogil
         gatecell_status (*integer_stepper_run)(gatecell_integer_stepper *, int32_t, int32_t, int32_t) noexcept nogil
+        gatecell_status (*scan_stepper_run)(gatecell_scan_stepper *, int32_t, int32_t) noexcept nogil
         gatecell_status (*quantize)(int64_t, int64_t, const float *, const float *, const float *, int32_t, int16_t *, int32_t *) noexcept nogil
         gatecell_status (*dequantize)(int64_t, int64_t, const int16_t *, const float *, float *) noexcept nogil
         gatecell_status (*sum)(gatecell_type, int64_t, int64_t, int64_t, const void *, void *) noexcept nogil
@@ -37,7 +40,7 @@ ctypedef fused Real:
     double
 
 cdef enum Kind:
-    LAYER, INTEGER, LOOP, SUM, COPY, LOOKUP, ARGMAX, QUANTIZE, DEQUANTIZE
+    LAYER, SCAN, INTEGER, LOOP, SUM, COPY, LOOKUP, ARGMAX, QUANTIZE, DEQUANTIZE
 
 cdef enum Failure:  # beside the core's statuses
     BAD_TOKEN = 100
@@ -158,6 +161,8 @@ cdef inline int run(Machine *m, int threads) noexcept nogil:
             status = m.core.stepper_run(<gatecell_stepper *> c.data, m.turn, threads)
         elif c.kind == LOOP:
             over_rows(c, m.batch)
+        elif c.kind == SCAN:
+            status = m.core.scan_stepper_run(<gatecell_scan_stepper *> c.data, m.turn, threads)
         elif c.kind == SUM:
             sums(m, c)
         elif c.kind == COPY:

@@ -269,10 +269,12 @@ class _Text:
 def _struct(title: str, f: Function, name: str) -> str:
     t = _Text(f)
     head = f"constexpr static int places = {len(f.places)}, entries = {t.entries}, folds = {t.folds};"
-    body = "\n".join("    " + line for line in t.lines)
+    uses = {"V": "using V = typename Of<R>::V;", "W": "constexpr int W = Of<R>::lanes;"}
+    names = [line for name, line in uses.items() if any(re.search(rf"\b{name}\b", each) for each in t.lines)]
+    body = "\n".join("    " + line for line in names + t.lines)
     return (
         f"// {title}: {f.name}\nstruct {name} {{\n  {head}\n  template <class R> static void run(const ScanStep<R> &f) {{\n"
-        f"    using V = typename Of<R>::V;\n    constexpr int W = Of<R>::lanes;\n{body}\n  }}\n}};\n"
+        f"{body}\n  }}\n}};\n"
     )
 
 

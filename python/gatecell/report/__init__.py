@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from ..algebra.model import SCHEMES, FloatModel
-from ..cells import cells
+from ..cells import cells, scans
 from ..deploy.chain import float_model
 from ..deploy.graph import StepGraph
 from ..deploy.quantize import quantize
@@ -88,6 +88,7 @@ def steps(graph: StepGraph) -> Table:
     for s in graph.steps:
         given = " + ".join(str(graph.size(i)) for i in s.inputs if i not in graph.parameters)
         what = cells[s.settings["cell"]].title if s.op == "recurrence" else s.op
+        what = scans[s.settings["scan"]].title if s.op == "scan" else what
         rows.append([s.name, what, f"{given} → {s.size}", f"{sum(w.size for w in graph.weights_of(s).values()):,}"])
     return Table("The step graph", ["step", "what it is", "values", "parameters"], rows)
 

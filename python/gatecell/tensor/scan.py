@@ -1,14 +1,14 @@
 """A scan over time as one operation on the tape.  Not here: any scan, products around it (nn/), gated cells (recurrence.py).
 
-Letters: T time, B batch, H channels, N entries.  What is over both axes is (.., N, H); over 1, (..).
+Letters: T time, B batch, K heads, H channels and N entries of each.  Rows are flat: u units of an axis are 1, H, N, or N * H.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
-from typing import Any
+from functools import cache, lru_cache
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -20,51 +20,33 @@ from ..cells.scan_reference import Reference
 from . import engine
 from .autograd import mode
 from .dtypes import Array
-from .engine import padded
 from .tensor import Tensor, record
 
 LANES = 64
 """Channels that the core runs together."""
 NEAR = 2**18
 """Bytes that the states of a stretch may take on the way back: they lie in a core's own cache then."""
-
-
-@cache
-def number(scan: Scan) -> int:
-    """The scan's number among the core's compiled ones; -1: it runs in NumPy."""
-    return _core.scan_find(plan(scan.program, scan.backward).key)
-
-
-@dataclass(frozen=True)
-class Sizes:
-    T: int
-    B: int
-    H: int
-    N: int
-
-    def of(self, axis: str) -> tuple[int, ...]:
-        return {"1": (), "H": (self.H,), "N": (self.N,), "NH": (self.N, self.H)}[axis]
-
-    def units(self, axis: str) -> int:
-        return int(np.prod(self.of(axis)))
+Tensors: TypeAlias = "Mapping[str, Tensor]"
+Arrays: TypeAlias = "Mapping[str, Array]"
+Described: TypeAlias = "tuple[tuple[str, tuple[int, ...], np.dtype[Any]], ...]"
 
 
 def scan(
-    of: Scan, inputs: Mapping[str, Tensor], params: Mapping[str, Tensor], states: Mapping[str, Tensor]
+    of: Scan, inputs: Tensors, params: Tensors, states: Tensors, *, H: int, N: int = 1, heads: int = 1
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """Run a scan from `states`: its output (T, B, H) and its last states.
+    """Run a scan from `states`: its output (T, B, K H) and its last states.
 
-    inputs (T, B, ...), params (...), states (B, ...) by the names and axes of its page.  Differentiable in all of them.  The gradient's
-    memory is a state of every so many steps; those between are computed again.
+    inputs (T, B, K u), parameters (K u,), states (B, K u), by the names and axes of the page and in its order; head k's units stand
+    after those of head k - 1, and no head knows of another.  Differentiable in all of them.  For the way back the states of every so many
+    steps are kept; those between are computed again.
 
     Raises TypeError unless all arrays are of one type, float32 or float64; ValueError for names and shapes that do not fit.
     """
     given = {**inputs, **params, **states}
-    sizes = _sizes(of, inputs, params, states)
-    arrays = {name: t.data for name, t in given.items()}
+    form = _fitting(of, H, N, heads, *[tuple([(k, t.data.shape, t.data.dtype) for k, t in g.items()]) for g in (inputs, params, states)])
     wanted = tuple([t.requires_grad for t in given.values()])
     training = mode.grad and True in wanted
-    run: _Core | _Plain = (_Core if number(of) >= 0 else _Plain)(of, sizes, arrays)
+    run: Core | _Plain = (Core if form.number >= 0 else _Plain)(form, {name: t.data for name, t in given.items()})
     output, last = run.forward(training)
 
     def backward(*grads: Array | None) -> tuple[Array | None, ...]:
@@ -73,87 +55,132 @@ def scan(
 
     first, ends = Tensor(output), {s: Tensor(a) for s, a in last.items()}
     if training or mode.trace:
-        attrs: dict[str, Any] = {"scan": of.name, "names": tuple(given)}
+        attrs: dict[str, Any] = {"scan": of.name, "sizes": {"H": H, "N": N, "heads": heads}}
         record("scan", tuple(given.values()), (first, *ends.values()), backward, attrs, training, range(len(inputs) + len(params)))
     return first, ends
 
 
-def _sizes(of: Scan, inputs: Mapping[str, Tensor], params: Mapping[str, Tensor], states: Mapping[str, Tensor]) -> Sizes:
-    """Everything that was given, checked."""
-    groups = (("input", inputs, of.inputs, 2), ("parameter", params, of.params, 0), ("state", states, of.states, 1))
-    for what, given, axes, _ in groups:
-        if list(given) != list(axes):
-            raise ValueError(f"{of.name} wants the {what}s {', '.join(axes) or 'none'}, got {', '.join(given) or 'none'}")
-    dtypes = {name: t.dtype for _, given, _, _ in groups for name, t in given.items()}
-    if len(set(dtypes.values())) > 1 or next(iter(dtypes.values())) not in (np.float32, np.float64):
-        kinds = ", ".join(f"{name} {dtype}" for name, dtype in dtypes.items())
-        raise TypeError(f"a scan wants arrays of one type, float32 or float64, got {kinds}")
-    lengths: dict[str, int] = {}
-    for what, given, axes, before in groups:
-        letters = {0: "", 1: "B", 2: "TB"}[before]
-        for name, t in given.items():
-            axis = letters + axes[name].replace("1", "")
-            if t.ndim != len(axis) or any(lengths.setdefault(a, n) != n for a, n in zip(axis, t.shape, strict=True)):
-                shape = ", ".join(f"{a}={lengths[a]}" if a in lengths else a for a in axis)
-                raise ValueError(f"{of.name}: {what} {name} wants shape ({shape}), got {t.shape}")
-    if 0 in lengths.values():
-        raise ValueError(f"a scan wants at least one step, row, channel and entry, got {lengths}")
-    return Sizes(lengths["T"], lengths["B"], lengths["H"], lengths.get("N", 1))
+@cache
+def number(of: Scan) -> int:
+    """The scan's number among the core's compiled ones; -1: it runs in NumPy."""
+    return _core.scan_find(plan(of.program, of.backward).key)
 
 
-class _Core:
+@dataclass(frozen=True)
+class Form:
+    """What follows from a scan and its sizes alone."""
+
+    of: Scan
+    number: int
+    T: int
+    B: int
+    H: int
+    N: int
+    heads: int
+    dtype: np.dtype[Any]
+
+    def units(self, name: str) -> int:
+        """Elements of a row."""
+        return self.heads * self.shape(name)[0] * self.shape(name)[1]
+
+    def shape(self, name: str) -> tuple[int, int]:
+        """(N or 1, H or 1) of one head."""
+        axis = self.axis(name)
+        return self.N if "N" in axis else 1, self.H if "H" in axis else 1
+
+    def axis(self, name: str) -> str:
+        of = self.of
+        return next(axes[name] for axes in (of.inputs, of.params, of.states) if name in axes)
+
+
+@lru_cache(maxsize=256)
+def _fitting(of: Scan, H: int, N: int, heads: int, inputs: Described, params: Described, states: Described) -> Form:
+    """A run's form; everything is checked against it."""
+    groups = (("input", inputs, of.inputs), ("parameter", params, of.params), ("state", states, of.states))
+    for what, given, axes in groups:
+        if (names := [name for name, _, _ in given]) != list(axes):
+            raise ValueError(f"{of.name} wants the {what}s {', '.join(axes) or 'none'}, got {', '.join(names) or 'none'}")
+    dtypes = {name: dtype for _, given, _ in groups for name, _, dtype in given}
+    dtype = next(iter(dtypes.values()))
+    if len(set(dtypes.values())) > 1 or dtype not in (np.float32, np.float64):
+        raise TypeError(f"a scan wants arrays of one type, float32 or float64, got {', '.join(f'{k} {v}' for k, v in dtypes.items())}")
+    first = inputs[0][1]
+    if len(first) != 3 or min(*first, H, N, heads) < 1:
+        raise ValueError(f"a scan wants inputs (T, B, ...), H, N and heads, none of them 0, got {first}, {H}, {N}, {heads}")
+    form = Form(of, number(of), first[0], first[1], H, N, heads, dtype)
+    for (what, given, _), before in zip(groups, ((form.T, form.B), (), (form.B,)), strict=True):
+        for name, shape, _ in given:
+            if shape != (want := (*before, form.units(name))):
+                raise ValueError(f"{of.name}: {what} {name} wants shape {want}, got {shape}")
+    if heads > 1 and params and form.number < 0:
+        raise ValueError(f"{of.name} is not compiled and has parameters: one head wanted, got {heads}")
+    return form
+
+
+class Core:
     """A run on the core."""
 
-    def __init__(self, of: Scan, sizes: Sizes, arrays: Mapping[str, Array]) -> None:
-        self.of, self.sizes, self.number = of, sizes, number(of)
-        self.dtype = next(iter(arrays.values())).dtype
-        self.inputs = {k: _steps(arrays[k] if axis != "1" else arrays[k][..., None]) for k, axis in of.inputs.items()}
-        self.params = {k: engine.plain(arrays[k]).reshape(-1) for k in of.params}
-        self.starts = {k: engine.plain(arrays[k]).reshape(sizes.B, -1) for k in of.states}
-        of_block = sum({"1": 16, "H": LANES, "N": padded(sizes.N), "NH": sizes.N * LANES}[axis] for axis in of.states.values())
-        self.every = min(sizes.T, max(4, min(64, NEAR // (of_block * self.dtype.itemsize))))
+    def __init__(self, form: Form, arrays: Arrays) -> None:
+        self.form, of = form, form.of
+        self.inputs = {k: _steps(arrays[k]) for k in of.inputs}
+        self.params, self.starts = ({k: engine.plain(arrays[k]) for k in names} for names in (of.params, of.states))
+        near = sum({"1": 16, "H": LANES, "N": engine.padded(form.N), "NH": form.N * LANES}[axis] for axis in of.states.values())
+        self.every = min(form.T, max(4, min(64, NEAR // (near * form.dtype.itemsize))))
         self.marks: dict[str, Array] = {}
 
-    def empty(self, slots: int, axis: str) -> Array:
-        return _core.empty((slots, self.sizes.B, self.sizes.units(axis)), self.dtype)
+    def empty(self, slots: int, name: str) -> Array:
+        return _core.empty((slots, self.form.B, self.form.units(name)), self.form.dtype)
 
-    def run(self, back: bool, every: int, arrays: list[tuple[Array | None, int, int]]) -> None:
-        s = self.sizes
-        _core.scan(self.number, back, self.dtype, (s.T, s.B, s.H, s.N, every), arrays, engine.get_num_threads())
+    def run(self, back: bool, every: int, arrays: Sequence[tuple[Array | None, int, int]]) -> None:
+        f = self.form
+        _core.scan(f.number, back, f.dtype, (f.T, f.B, f.heads, f.H, f.N, every), arrays, engine.get_num_threads())
 
-    def given(self) -> list[tuple[Array | None, int, int]]:
-        of, s = self.of, self.sizes
-        inputs: list[tuple[Array | None, int, int]] = [(a, s.T, s.units(of.inputs[k])) for k, a in self.inputs.items()]
-        return inputs + [(a, 1, s.units(of.params[k])) for k, a in self.params.items()]
+    def placed(self, arrays: Mapping[str, Array | None], slots: int = 1) -> list[tuple[Array | None, int, int]]:
+        return [(a, slots, self.form.units(k)) for k, a in arrays.items()]
 
     def forward(self, training: bool) -> tuple[Array, dict[str, Array]]:
-        of, s = self.of, self.sizes
-        output, last = self.empty(s.T, "H"), {k: self.empty(1, axis)[0] for k, axis in of.states.items()}
-        slots = -(-s.T // self.every)
-        self.marks = {k: self.empty(slots, axis) for k, axis in of.states.items()} if training else {}
-        groups = ((self.starts, 1), (last, 1), (self.marks, slots))
-        states = [(group.get(k), n, s.units(axis)) for group, n in groups for k, axis in of.states.items()]
-        self.run(False, self.every if training else 0, [*self.given(), *states, (output, s.T, s.H)])
-        return output, {k: a.reshape(s.B, *s.of(of.states[k])) for k, a in last.items()}
+        f, states = self.form, self.form.of.states
+        output = _core.empty((f.T, f.B, f.heads * f.H), f.dtype)
+        last, slots = {k: self.empty(1, k)[0] for k in states}, -(-f.T // self.every)
+        self.marks = {k: self.empty(slots, k) for k in states} if training else {}
+        groups = [*self.placed(self.inputs, f.T), *self.placed(self.params), *self.placed(self.starts), *self.placed(last)]
+        groups += self.placed(self.marks or dict.fromkeys(states), slots)
+        self.run(False, self.every if training else 0, [*groups, (output, f.T, f.heads * f.H)])
+        return output, last
 
     def backward(self, dout: Array | None, dlast: Mapping[str, Array | None], wanted: set[str]) -> dict[str, Array]:
-        of, s = self.of, self.sizes
-        blocks, slots = _core.scan_blocks(s.H), -(-s.T // self.every)
-        shared = {k: blocks if axis in ("1", "N") else 1 for k, axis in {**of.inputs, **of.states}.items()}
-        dinputs = {k: self.empty(shared[k] * s.T, axis) for k, axis in of.inputs.items() if k in wanted}
-        dparams = {k: self.empty(1, axis)[0] for k, axis in of.params.items() if k in wanted}
-        dstarts = {k: self.empty(shared[k], axis) for k, axis in of.states.items() if k in wanted}
-        ends = {k: engine.plain(g).reshape(s.B, -1) for k, g in dlast.items() if g is not None}
-        arrays = [*self.given(), *((self.marks[k], slots, s.units(axis)) for k, axis in of.states.items())]
-        arrays.append((None if dout is None else _steps(dout), s.T, s.H))
-        arrays += [(ends.get(k), 1, s.units(axis)) for k, axis in of.states.items()]
-        arrays += [(dinputs.get(k), shared[k] * s.T, s.units(axis)) for k, axis in of.inputs.items()]
-        arrays += [(dparams.get(k), 1, s.units(axis)) for k, axis in of.params.items()]
-        arrays += [(dstarts.get(k), shared[k], s.units(axis)) for k, axis in of.states.items()]
-        self.run(True, self.every, arrays)
-        found = {k: _sum(a, shared[k]).reshape(s.T, s.B, *s.of(of.inputs[k])) for k, a in dinputs.items()}
-        found |= {k: _sum(a, s.B).reshape(s.of(of.params[k])) for k, a in dparams.items()}
-        return found | {k: _sum(a, shared[k]).reshape(s.B, *s.of(of.states[k])) for k, a in dstarts.items()}
+        f, of, blocks = self.form, self.form.of, _core.scan_blocks(self.form.H)
+        parts = {k: 1 if "H" in axis else blocks for k, axis in {**of.inputs, **of.states}.items()}  # one of each block of channels
+        dinputs = {k: self.empty(parts[k] * f.T, k) if k in wanted else None for k in of.inputs}
+        dparams = {k: self.empty(1, k)[0] if k in wanted else None for k in of.params}
+        dstarts = {k: self.empty(parts[k], k) if k in wanted else None for k in of.states}
+        ends = {k: None if g is None else engine.plain(g) for k, g in dlast.items()}
+        groups = [*self.placed(self.inputs, f.T), *self.placed(self.params), *self.placed(self.marks, -(-f.T // self.every))]
+        groups += [(None if dout is None else _steps(dout), f.T, f.heads * f.H), *self.placed(ends)]
+        groups += [(a, parts[k] * f.T, f.units(k)) for k, a in dinputs.items()] + self.placed(dparams)
+        self.run(True, self.every, [*groups, *((a, parts[k], f.units(k)) for k, a in dstarts.items())])
+        found: dict[str, Array] = {k: _sum(a, parts[k]).reshape(f.T, f.B, -1) for k, a in dinputs.items() if a is not None}
+        found |= {k: _sum(a, f.B).reshape(f.units(k)) for k, a in dparams.items() if a is not None}
+        return found | {k: _sum(a, parts[k]).reshape(f.B, -1) for k, a in dstarts.items() if a is not None}
+
+
+def stepper(of: Scan, sizes: Mapping[str, int], rows: int, even: Arrays, odd: Arrays) -> object:
+    """One step of `rows` rows, for callers of the core's C functions: a capsule of a gatecell_scan_stepper, which keeps these arrays.
+
+    By the page's names, new states with a prime, and "output"; rows (1 or none, rows, u) may be longer than they have to be.  ValueError:
+    the scan is not compiled.
+    """
+    dtype = even["output"].dtype
+    form = Form(of, number(of), 1, rows, sizes["H"], sizes["N"], sizes["heads"], dtype)
+    if form.number < 0:
+        raise ValueError(f"{of.name} is not compiled, so that it has no stepper")
+
+    def table(arrays: Arrays) -> list[tuple[Array | None, int, int]]:
+        given = [(arrays[k], 1, form.units(k)) for k in (*of.inputs, *of.params, *of.states)]
+        new = [(arrays[k + "'"], 1, form.units(k)) for k in of.states]
+        return [*given, *new, *((None, 1, 1) for _ in of.states), (arrays["output"], 1, form.heads * form.H)]
+
+    return _core.scan_stepper(form.number, dtype, (1, rows, form.heads, form.H, form.N, 0), table(even), table(odd))
 
 
 def _steps(a: Array) -> Array:
@@ -168,21 +195,31 @@ def _sum(a: Array, n: int) -> Array:
 
 
 class _Plain:
-    """A run of a scan that is not compiled, in NumPy."""
+    """A run of a scan that is not compiled, in NumPy: heads are rows."""
 
-    def __init__(self, of: Scan, sizes: Sizes, arrays: Mapping[str, Array]) -> None:
-        self.of, self.dtype, self.shape = of, next(iter(arrays.values())).dtype, (sizes.T, sizes.B, sizes.H)
-        self.starts = {k: arrays[k] for k in of.states}
-        self.reference = Reference(of, {k: arrays[k] for k in of.inputs}, {k: arrays[k] for k in of.params})
+    def __init__(self, form: Form, arrays: Arrays) -> None:
+        self.form, of = form, form.of
+        shaped = {k: self.shaped(k, a) for k, a in arrays.items()}
+        self.reference = Reference(of, {k: shaped[k] for k in of.inputs}, {k: shaped[k] for k in of.params})
+        self.starts = {k: shaped[k] for k in of.states}
         self.over: dict[str, Array] = {}
+
+    def shaped(self, name: str, a: Array) -> Array:
+        """Flat rows as `Reference` takes them."""
+        f, axis = self.form, self.form.axis(name)
+        last = tuple(n for n, letter in zip(f.shape(name), "NH", strict=True) if letter in axis)
+        return a.reshape(last if name in f.of.params else (*a.shape[:-2], f.B * f.heads, *last))
 
     def forward(self, training: bool) -> tuple[Array, dict[str, Array]]:
         with np.errstate(all="ignore"):
             output, self.over = self.reference.forward(self.starts)
-        return output, {k: np.ascontiguousarray(a[-1]) for k, a in self.over.items()}
+        f = self.form
+        return output.reshape(f.T, f.B, -1), {k: np.array(a[-1]).reshape(f.B, -1) for k, a in self.over.items()}
 
     def backward(self, dout: Array | None, dlast: Mapping[str, Array | None], wanted: set[str]) -> dict[str, Array]:
-        r = self.reference
-        ends = {k: np.zeros_like(self.starts[k]) if g is None else g for k, g in dlast.items()}
-        given = np.zeros(self.shape, self.dtype) if dout is None else dout
-        return {k: np.asarray(g, self.dtype) for k, g in r.backward(self.over, given, ends).items() if k in wanted}
+        f, of = self.form, self.form.of
+        ends = {k: np.zeros_like(self.starts[k]) if g is None else self.shaped(k, g) for k, g in dlast.items()}
+        given = np.zeros((f.T, f.B * f.heads, f.H), f.dtype) if dout is None else dout.reshape(f.T, f.B * f.heads, f.H)
+        found = self.reference.backward(self.over, given, ends)
+        before = {**dict.fromkeys(of.inputs, (f.T, f.B)), **dict.fromkeys(of.params, ()), **dict.fromkeys(of.states, (f.B,))}
+        return {k: np.asarray(g, f.dtype).reshape(*before[k], -1) for k, g in found.items() if k in wanted}
