@@ -138,6 +138,13 @@ class Recorder:
         _core.outer(terms, threads, lengths, back)
         self.came("weight gradients", memory.after())
 
+    def scan(self, number, back, dtype, sizes, arrays, threads):
+        memory = Memory()
+        places = [memory.place(a) for a, _, _ in arrays]
+        self.add("C", numbers(number, TYPES.index(np.dtype(dtype)), back, *sizes, threads), memory.before(), numbers(len(places)), *places)
+        _core.scan(number, back, dtype, sizes, arrays, threads)
+        self.came("scan", memory.after())
+
     def function(self, name, x):
         self.add("F", numbers(TYPES.index(x.dtype)), blob(name.encode()), blob(x))
         y = _core.function(name, x)

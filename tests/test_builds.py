@@ -19,12 +19,13 @@ import pages
 import test_integer_core
 import test_sparse_integers
 from conftest import need
-from gatecell import cells
+from gatecell import cells, scans
 from gatecell.algebra.encode import encode
 from gatecell.algebra.loops import OPCODES, Array, Instruction, Loop, Pass, Plan
 from gatecell.algebra.ops import OPS
 from gatecell.cells.options import options, training
 from gatecell.tensor import bptt, engine
+from gatecell.tensor import scan as tensor_scan
 from gatecell.tensor.integers import CoreLayer
 from replay import TYPES, differences, other_bits, recording, replay
 
@@ -87,6 +88,24 @@ def layers(recorder):
             x = np.resize(edges(dtype), (3, len(edges(dtype)), I))
             given = bptt.placed_given(layer, drawn_masks(cell, rng, 3, x.shape[1], sizes, dtype))
             bptt.forward(layer, np.ascontiguousarray(x), {s: np.repeat(v[:1], x.shape[1], 0) for s, v in start.items()}, given=given)
+
+
+def scanned(recorder):
+    """Scans there and back: around vectors and blocks of channels, with heads, over several stretches."""
+    for of in scans.values():
+        for dtype in TYPES:
+            rng = np.random.default_rng(5)
+            for T, B, H, N, heads in ((7, 2, 5, 3, 2), (70, 1, 80, 16, 1), (1, 2, 64, 17, 1), (9, 1, 130, 33, 1)):
+                recorder.label = f"{of.name} {dtype} T{T} H{H} N{N}"
+                form = tensor_scan.Form(of, tensor_scan.number(of), T, B, H, N, heads, dtype)
+                given = {k: 0.5 * rng.normal(size=(T, B, form.units[k])) for k in of.inputs}
+                given |= {k: rng.uniform(-0.7, 0.7, form.units[k]) for k in of.params}  # complex decays stay within the unit circle
+                given |= {k: rng.normal(size=(B, form.units[k])) for k in of.states}
+                given |= {k: -abs(given[k]) for k in ("A", "w") if k in given} | {k: abs(given[k]) for k in ("dt", "b") if k in given}
+                given = {k: np.ascontiguousarray(a, dtype) for k, a in given.items()}
+                run = tensor_scan.Core(form, given)
+                output, last = run.forward(True)
+                run.backward(rng.normal(size=output.shape).astype(dtype), last, set(given))
 
 
 def functions(recorder):
@@ -161,6 +180,7 @@ def record():
         sums(recorder)
         masks(recorder)
         layers(recorder)
+        scanned(recorder)
         ends(recorder)
         integer_steps(recorder)
     return recorder

@@ -241,6 +241,20 @@ void integer_run() {
   for (const Block &s : states) write(s);
 }
 
+void scan() {
+  const auto which = static_cast<int32_t>(number());
+  const auto type = static_cast<gatecell_type>(number());
+  const int64_t back = number();
+  gatecell_scan_sizes n{};
+  for (int64_t *size : {&n.T, &n.B, &n.heads, &n.H, &n.N, &n.every}) *size = number();
+  const auto threads = static_cast<int32_t>(number());
+  Memory memory(type);
+  std::vector<gatecell_array> places(static_cast<size_t>(number()));
+  for (gatecell_array &a : places) a = memory.place();
+  must((back ? gatecell_scan_backward : gatecell_scan_forward)(which, type, &n, places.data(), threads), "scan");
+  memory.done();
+}
+
 void quantize() {
   const int64_t rows = number(), N = number(), largest = number();
   const auto x = array<float>(), offset = array<float>(), scale = array<float>();
@@ -271,6 +285,7 @@ void command(int64_t letter) {
   case 'M': return mask();
   case 'I': return integer();
   case 'S': return integer_run();
+  case 'C': return scan();
   case 'Q': return quantize();
   case 'D': return dequantize();
   default: must(false, "an unknown command");

@@ -13,14 +13,14 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from ..cells import cells, reference, scans
-from ..cells.scan_reference import Reference
 from ..tensor.dtypes import Array
 from ..tensor.ops import OPS
+from .scan_step import SIZE_LIMIT, scan_by_reference, scan_size, scan_units
 
 Shape: TypeAlias = tuple[int, ...]
 INPUT = "input"
-STEPS_LIMIT, SIZE_LIMIT = 10_000, 1 << 24
-"""Beyond them a graph is a mistake, or an attack."""
+STEPS_LIMIT = 10_000
+"""Beyond it a graph is a mistake, or an attack."""
 
 
 @dataclass(frozen=True)
@@ -251,25 +251,6 @@ def _recurrence_size(sizes: Sequence[int], shapes: Mapping[str, Shape], settings
     return int(axes[cell.axis(cell.states[0])])
 
 
-def _scan_size(sizes: Sequence[int], shapes: Mapping[str, Shape], settings: Mapping[str, Any]) -> int:
-    """Settings: {"scan": its registered name, "H", "N", "heads"}; weights are its parameters, inputs its inputs."""
-    _only(settings, scan=str, H=int, N=int, heads=int)
-    if settings["scan"] not in scans:
-        raise ValueError(f"scan: one of {', '.join(scans)} wanted, got {settings['scan']!r}")
-    of = scans[settings["scan"]]
-    if min(H := settings["H"], N := settings["N"], K := settings["heads"]) < 1 or max(H, N, K, H * N * K) > SIZE_LIMIT:
-        raise ValueError(f"scan: sizes from 1 to {SIZE_LIMIT} wanted, got {dict(settings)}")
-    _expect(f"inputs of {of.name}", [scan_units(settings, axis) for axis in of.inputs.values()], list(sizes))
-    _expect(f"parameters of {of.name}", {k: (scan_units(settings, axis),) for k, axis in of.params.items()}, dict(shapes))
-    return int(settings["H"] * settings["heads"])
-
-
-def scan_units(settings: Mapping[str, Any], axis: str) -> int:
-    """Elements of a row over an axis of a scan, all heads."""
-    n: int = settings["heads"] * (settings["N"] if "N" in axis else 1) * (settings["H"] if "H" in axis else 1)
-    return n
-
-
 def _elsewhere(*_: object) -> Any:
     raise AssertionError("what has states is evaluated by evaluate() and sized by check()")
 
@@ -277,7 +258,7 @@ def _elsewhere(*_: object) -> Any:
 # A recurrence's result is its first state.  "state" reads any of them: inputs (the recurrence,), settings {"state": name}.
 STEP_OPS: dict[str, StepOp] = {
     "recurrence": StepOp(_elsewhere, _recurrence_size),
-    "scan": StepOp(_elsewhere, _scan_size),
+    "scan": StepOp(_elsewhere, scan_size),
     "state": StepOp(_elsewhere, _elsewhere),
     "linear": StepOp(lambda a, w, s: OPS["linear"].of(a[0], w["weight"], w.get("bias")), _linear_size),  # (O, I), and (O,) or none
     "standardize": StepOp(lambda a, w, s: (a[0] - w["mean"]) / w["std"], _standardize_size),
@@ -370,25 +351,6 @@ def by_reference(graph: StepGraph, step: Step, x: Array, states: Mapping[str, Ar
     return reference.step(cells[step.settings["cell"]], graph.weights_of(step), x, states)
 
 
-def scan_by_reference(
-    graph: StepGraph, step: Step, given: Sequence[Array], states: Mapping[str, Array]
-) -> tuple[Array, Mapping[str, Array]]:
-    """One step of a scan by its page, on flat rows (B, n): its output and its new states."""
-    of, n = scans[step.settings["scan"]], step.settings
-    B = len(given[0])
-
-    def shaped(a: Array, axis: str, *before: int) -> Array:
-        return a.reshape(*before, *(n[letter] for letter in axis if letter != "1"))
-
-    rows = B * n["heads"]
-    inputs = {k: shaped(a, axis, 1, rows) for (k, axis), a in zip(of.inputs.items(), given, strict=True)}
-    weights = graph.weights_of(step)
-    out, over = Reference(of, inputs, {k: shaped(weights[k], axis) for k, axis in of.params.items()}).forward(
-        {k: shaped(states[k], axis, rows) for k, axis in of.states.items()}
-    )
-    return out.reshape(B, -1), {k: a[1].reshape(B, -1) for k, a in over.items()}
-
-
 def evaluate(
     graph: StepGraph,
     x: Array,
@@ -407,7 +369,7 @@ def evaluate(
                 values[s.name] = after[names[0]]
             elif s.op == "scan":
                 old = {t.state: states[s.name, t.state] for t in graph.states_of(s)}
-                values[s.name], after = scan_by_reference(graph, s, [values[i] for i in s.inputs], old)
+                values[s.name], after = scan_by_reference(s.settings, graph.weights_of(s), [values[i] for i in s.inputs], old)
                 new |= {(s.name, n): a for n, a in after.items()}
             elif s.op == "state":
                 values[s.name] = new[s.inputs[0], s.settings["state"]]

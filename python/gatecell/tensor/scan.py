@@ -5,8 +5,7 @@ Letters: T time, B batch, K heads, H channels and N entries of each.  Rows are f
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache, lru_cache
 from typing import Any, TypeAlias
 
@@ -27,6 +26,8 @@ LANES = 64
 NEAR = 2**18
 """Bytes that the states of a stretch may take on the way back: they lie in a core's own cache then."""
 Tensors: TypeAlias = "Mapping[str, Tensor]"
+Place: TypeAlias = "tuple[Array | None, int, int]"
+"""An array, or none; slots and elements of a row."""
 Arrays: TypeAlias = "Mapping[str, Array]"
 Described: TypeAlias = "tuple[tuple[str, tuple[int, ...], np.dtype[Any]], ...]"
 
@@ -66,31 +67,23 @@ def number(of: Scan) -> int:
     return _core.scan_find(plan(of.program, of.backward).key)
 
 
-@dataclass(frozen=True)
 class Form:
-    """What follows from a scan and its sizes alone."""
+    """What follows from a scan and its sizes alone.
 
-    of: Scan
-    number: int
-    T: int
-    B: int
-    H: int
-    N: int
-    heads: int
-    dtype: np.dtype[Any]
+    shapes  {name: (N or 1, H or 1)} of one head; units: elements of a row, all heads
+    every   steps from a mark to the next
+    parts   {input or state: blocks of channels where each sends back a gradient of its own, else 1}
+    """
 
-    def units(self, name: str) -> int:
-        """Elements of a row."""
-        return self.heads * self.shape(name)[0] * self.shape(name)[1]
-
-    def shape(self, name: str) -> tuple[int, int]:
-        """(N or 1, H or 1) of one head."""
-        axis = self.axis(name)
-        return self.N if "N" in axis else 1, self.H if "H" in axis else 1
-
-    def axis(self, name: str) -> str:
-        of = self.of
-        return next(axes[name] for axes in (of.inputs, of.params, of.states) if name in axes)
+    def __init__(self, of: Scan, number: int, T: int, B: int, H: int, N: int, heads: int, dtype: np.dtype[Any]) -> None:
+        self.of, self.number, self.T, self.B, self.H, self.N, self.heads, self.dtype = of, number, T, B, H, N, heads, dtype
+        self.axes = {**of.inputs, **of.params, **of.states}
+        self.shapes = {k: (N if "N" in axis else 1, H if "H" in axis else 1) for k, axis in self.axes.items()}
+        self.units = {k: heads * n * h for k, (n, h) in self.shapes.items()}
+        near = sum({"1": 16, "H": LANES, "N": engine.padded(N), "NH": N * LANES}[axis] for axis in of.states.values())
+        self.every = min(T, max(4, min(64, NEAR // (near * dtype.itemsize))))
+        self.marks = -(-T // self.every)
+        self.parts = {k: 1 if "H" in axis else _core.scan_blocks(H) for k, axis in self.axes.items()}
 
 
 @lru_cache(maxsize=256)
@@ -110,7 +103,7 @@ def _fitting(of: Scan, H: int, N: int, heads: int, inputs: Described, params: De
     form = Form(of, number(of), first[0], first[1], H, N, heads, dtype)
     for (what, given, _), before in zip(groups, ((form.T, form.B), (), (form.B,)), strict=True):
         for name, shape, _ in given:
-            if shape != (want := (*before, form.units(name))):
+            if shape != (want := (*before, form.units[name])):
                 raise ValueError(f"{of.name}: {what} {name} wants shape {want}, got {shape}")
     if heads > 1 and params and form.number < 0:
         raise ValueError(f"{of.name} is not compiled and has parameters: one head wanted, got {heads}")
@@ -122,46 +115,43 @@ class Core:
 
     def __init__(self, form: Form, arrays: Arrays) -> None:
         self.form, of = form, form.of
-        self.inputs = {k: _steps(arrays[k]) for k in of.inputs}
-        self.params, self.starts = ({k: engine.plain(arrays[k]) for k in names} for names in (of.params, of.states))
-        near = sum({"1": 16, "H": LANES, "N": engine.padded(form.N), "NH": form.N * LANES}[axis] for axis in of.states.values())
-        self.every = min(form.T, max(4, min(64, NEAR // (near * form.dtype.itemsize))))
-        self.marks: dict[str, Array] = {}
+        self.inputs = [_steps(arrays[k]) for k in of.inputs]
+        self.params, self.starts = ([engine.plain(arrays[k]) for k in names] for names in (of.params, of.states))
+        self.marks: list[Array] | None = None
 
     def empty(self, slots: int, name: str) -> Array:
-        return _core.empty((slots, self.form.B, self.form.units(name)), self.form.dtype)
+        return _core.empty((slots, self.form.B, self.form.units[name]), self.form.dtype)
 
-    def run(self, back: bool, every: int, arrays: Sequence[tuple[Array | None, int, int]]) -> None:
+    def run(self, back: bool, every: int, arrays: Sequence[Place]) -> None:
         f = self.form
         _core.scan(f.number, back, f.dtype, (f.T, f.B, f.heads, f.H, f.N, every), arrays, engine.get_num_threads())
 
-    def placed(self, arrays: Mapping[str, Array | None], slots: int = 1) -> list[tuple[Array | None, int, int]]:
-        return [(a, slots, self.form.units(k)) for k, a in arrays.items()]
+    def placed(self, names: Iterable[str], arrays: Sequence[Array | None] | None, slots: int = 1) -> list[Place]:
+        """Arrays of these names, as many slots of each, as the core takes them."""
+        units = self.form.units
+        return [(a, slots, units[k]) for k, a in zip(names, arrays or [None] * len(units), strict=False)]
 
     def forward(self, training: bool) -> tuple[Array, dict[str, Array]]:
-        f, states = self.form, self.form.of.states
+        f, of = self.form, self.form.of
         output = _core.empty((f.T, f.B, f.heads * f.H), f.dtype)
-        last, slots = {k: self.empty(1, k)[0] for k in states}, -(-f.T // self.every)
-        self.marks = {k: self.empty(slots, k) for k in states} if training else {}
-        groups = [*self.placed(self.inputs, f.T), *self.placed(self.params), *self.placed(self.starts), *self.placed(last)]
-        groups += self.placed(self.marks or dict.fromkeys(states), slots)
-        self.run(False, self.every if training else 0, [*groups, (output, f.T, f.heads * f.H)])
-        return output, last
+        last = [self.empty(1, k)[0] for k in of.states]
+        self.marks = [self.empty(f.marks, k) for k in of.states] if training else None
+        given = [*self.placed(of.inputs, self.inputs, f.T), *self.placed(of.params, self.params), *self.placed(of.states, self.starts)]
+        made = [*self.placed(of.states, last), *self.placed(of.states, self.marks, f.marks), (output, f.T, f.heads * f.H)]
+        self.run(False, f.every if training else 0, given + made)
+        return output, dict(zip(of.states, last, strict=True))
 
     def backward(self, dout: Array | None, dlast: Mapping[str, Array | None], wanted: set[str]) -> dict[str, Array]:
-        f, of, blocks = self.form, self.form.of, _core.scan_blocks(self.form.H)
-        parts = {k: 1 if "H" in axis else blocks for k, axis in {**of.inputs, **of.states}.items()}  # one of each block of channels
-        dinputs = {k: self.empty(parts[k] * f.T, k) if k in wanted else None for k in of.inputs}
-        dparams = {k: self.empty(1, k)[0] if k in wanted else None for k in of.params}
-        dstarts = {k: self.empty(parts[k], k) if k in wanted else None for k in of.states}
-        ends = {k: None if g is None else engine.plain(g) for k, g in dlast.items()}
-        groups = [*self.placed(self.inputs, f.T), *self.placed(self.params), *self.placed(self.marks, -(-f.T // self.every))]
-        groups += [(None if dout is None else _steps(dout), f.T, f.heads * f.H), *self.placed(ends)]
-        groups += [(a, parts[k] * f.T, f.units(k)) for k, a in dinputs.items()] + self.placed(dparams)
-        self.run(True, self.every, [*groups, *((a, parts[k], f.units(k)) for k, a in dstarts.items())])
-        found: dict[str, Array] = {k: _sum(a, parts[k]).reshape(f.T, f.B, -1) for k, a in dinputs.items() if a is not None}
-        found |= {k: _sum(a, f.B).reshape(f.units(k)) for k, a in dparams.items() if a is not None}
-        return found | {k: _sum(a, parts[k]).reshape(f.B, -1) for k, a in dstarts.items() if a is not None}
+        f, of = self.form, self.form.of
+        slots = {k: f.parts[k] * f.T for k in of.inputs} | dict.fromkeys(of.params, 1) | {k: f.parts[k] for k in of.states}
+        made = {k: self.empty(n, k) if k in wanted else None for k, n in slots.items()}
+        ends = [None if g is None else engine.plain(g) for g in dlast.values()]
+        given = [*self.placed(of.inputs, self.inputs, f.T), *self.placed(of.params, self.params)]
+        given += [*self.placed(of.states, self.marks, f.marks), (None if dout is None else _steps(dout), f.T, f.heads * f.H)]
+        self.run(True, f.every, [*given, *self.placed(of.states, ends), *((a, slots[k], f.units[k]) for k, a in made.items())])
+        before = {**dict.fromkeys(of.inputs, (f.T, f.B)), **dict.fromkeys(of.params, ()), **dict.fromkeys(of.states, (f.B,))}
+        sums = {k: f.B if k in of.params else f.parts[k] for k in made}
+        return {k: _sum(a, sums[k]).reshape(*before[k], f.units[k]) for k, a in made.items() if a is not None}
 
 
 def stepper(of: Scan, sizes: Mapping[str, int], rows: int, even: Arrays, odd: Arrays) -> object:
@@ -175,9 +165,9 @@ def stepper(of: Scan, sizes: Mapping[str, int], rows: int, even: Arrays, odd: Ar
     if form.number < 0:
         raise ValueError(f"{of.name} is not compiled, so that it has no stepper")
 
-    def table(arrays: Arrays) -> list[tuple[Array | None, int, int]]:
-        given = [(arrays[k], 1, form.units(k)) for k in (*of.inputs, *of.params, *of.states)]
-        new = [(arrays[k + "'"], 1, form.units(k)) for k in of.states]
+    def table(arrays: Arrays) -> list[Place]:
+        given = [(arrays[k], 1, form.units[k]) for k in (*of.inputs, *of.params, *of.states)]
+        new = [(arrays[k + "'"], 1, form.units[k]) for k in of.states]
         return [*given, *new, *((None, 1, 1) for _ in of.states), (arrays["output"], 1, form.heads * form.H)]
 
     return _core.scan_stepper(form.number, dtype, (1, rows, form.heads, form.H, form.N, 0), table(even), table(odd))
@@ -206,8 +196,8 @@ class _Plain:
 
     def shaped(self, name: str, a: Array) -> Array:
         """Flat rows as `Reference` takes them."""
-        f, axis = self.form, self.form.axis(name)
-        last = tuple(n for n, letter in zip(f.shape(name), "NH", strict=True) if letter in axis)
+        f, axis = self.form, self.form.axes[name]
+        last = tuple(n for n, letter in zip(f.shapes[name], "NH", strict=True) if letter in axis)
         return a.reshape(last if name in f.of.params else (*a.shape[:-2], f.B * f.heads, *last))
 
     def forward(self, training: bool) -> tuple[Array, dict[str, Array]]:
