@@ -32,13 +32,13 @@ def selective_arrays(s: Shape) -> Arrays:
 
 
 def selective_by_torch(x, dt, A, B, C, D):  # type: ignore[no-untyped-def]
-    """The authors' own reference: decays and inputs of all steps at once, then a loop over them."""
+    """The authors' own reference: decays and inputs of all steps at once, then a loop. Unbound, its gradient is faster."""
     decay = torch.exp(torch.einsum("bth,hn->bthn", dt, A))
     given = torch.einsum("bth,btn,bth->bthn", dt, B, x)
     s, ys = x.new_zeros(x.shape[0], *A.shape), []
-    for t in range(x.shape[1]):
-        s = decay[:, t] * s + given[:, t]
-        ys.append(torch.einsum("bhn,bn->bh", s, C[:, t]))
+    for a, b, c in zip(decay.unbind(1), given.unbind(1), C.unbind(1), strict=True):
+        s = a * s + b
+        ys.append(torch.einsum("bhn,bn->bh", s, c))
     return torch.stack(ys, 1) + x * D
 
 
