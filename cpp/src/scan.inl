@@ -87,7 +87,6 @@ template <class R> class ScanUnit {
   }
 
  protected:
-  static constexpr int64_t AHEAD = 6;  // steps: about as long as memory takes
   static constexpr int64_t up(int64_t n) { return (n + 15) / 16 * 16; }
   static int64_t count(const char *axes) { return static_cast<int64_t>(std::strlen(axes)); }
   bool whole() const { return given == step.lanes; }
@@ -153,15 +152,7 @@ template <class R> class ScanUnit {
   void lay_inputs() {
     for (int64_t k = 0; k < inputs; k++) tail[k] = own(shape.inputs[k]);
   }
-  // A step's row lies on a page of its own, where the machine does not look ahead by itself.
-  void fetch(const gatecell_array &a, int64_t t) const {
-    if (t < 0 || t >= run.T) return;
-    const R *const at = place(a, 'H', t) + first;
-    for (int64_t l = 0; l < given; l += static_cast<int64_t>(64 / sizeof(R))) __builtin_prefetch(at + l);
-  }
   void set_inputs(int64_t t) {
-    for (int64_t k = 0; k < inputs; k++)
-      if (shape.inputs[k] == 'H') fetch(run.arrays[k], t + AHEAD);
     for (int64_t k = 0; k < inputs; k++) {
       const char axis = shape.inputs[k];
       R *const at = place(run.arrays[k], axis, t);
@@ -215,7 +206,6 @@ template <class R> class ScanForward : public ScanUnit<R> {
         if (run.every && t % run.every == 0 && this->writes(shape.states[s]))
           put(s, step.at[old + s], step.row[old + s], this->place(marks[s], shape.states[s], t / run.every));
       }
-      this->fetch(output, t + this->AHEAD);
       R *const to = this->place(output, 'H', t) + first;
       step.at[out] = row ? row : to;
       function(step);
@@ -284,9 +274,6 @@ template <class R> class ScanBackward : public ScanUnit<R> {
       }
       for (int64_t t = end - 1; t >= begin; t--, turn ^= 1) {
         at_step(t);
-        for (int64_t k = 0; k < inputs; k++)
-          if (shape.inputs[k] == 'H' && dinputs[k].data) this->fetch(dinputs[k], t - this->AHEAD);
-        if (doutput.data) this->fetch(doutput, t - this->AHEAD);
         step.at[dout] = nothing;
         if (doutput.data) {
           R *const from = this->place(doutput, 'H', t) + first;

@@ -5,12 +5,12 @@ from . import elman as elman
 from . import gru as gru
 from . import lstm as lstm
 from . import minimal as minimal
-from . import odyssey as odyssey
-from . import xlstm as xlstm
 from . import mlstm as mlstm
+from . import odyssey as odyssey
 from . import s4d as s4d
 from . import selective as selective
 from . import wkv as wkv
+from . import xlstm as xlstm
 from .cell import Cell, Registry, cell, cells, record
 from .options import by_name
 from .scan import Scan, Scans, scan, scan_record, scans
