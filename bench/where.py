@@ -31,22 +31,13 @@ from cases import Case
 from record import Profile
 from shapes import Shape
 
-BATCHES = (rows.LSTM_256, rows.LSTM_128, rows.LSTM_64, rows.LSTM_100, rows.GRU_256, rows.RNN_256, rows.RNN_64)
-ROWS = (
-    *((mode, shape, 1) for mode in ("forward", "training") for shape in BATCHES),
-    *(("forward", shape, 1) for shape in (rows.LSTM_ONE, rows.GRU_ONE, rows.LSTM_STACK)),
-    ("lengths, forward", rows.LSTM_256, 1),
-    ("lengths, training", rows.LSTM_256, 1),
-    ("step from Python", rows.LSTM_STEP, 1),
-    *((mode, shape, 2) for mode in ("forward", "training") for shape in (rows.LSTM_256, rows.LSTM_64, rows.LSTM_STACK)),
-)
-"""(mode, shape, threads)."""
+ON_TWO = {(mode, shape) for mode in ("forward", "training") for shape in (rows.LSTM_256, rows.LSTM_64, rows.LSTM_STACK)}
 TILE = "register_tile<"
 """Functions that hold a tile's products, in loops, and its step."""
 PARTS = (
     ("products", r"_core\.", r"product|[oO]uter"),
     ("pointwise", r"_core\.", r"memory_tile<|interpret"),
-    ("packing", r"_core\.", r"gatecell_layer_new|pack"),
+    ("packing", r"_core\.", r"gatecell_layer_new|pack|transpose"),
     ("time loop", r"_core\.", r"Runner|run<|gatecell_layer_run"),
     ("memory", r"", r"^(__)?mem(set|cpy|move)|clear_page|page|mmap|munmap|malloc|^_?int_(malloc|free)|^c?free$|vma|zap_|folio"),
     ("threads", r"", r"share_out|futex|pthread|sched_yield|[Pp]ool|Team|gatecell::pause"),
@@ -59,10 +50,21 @@ RATE = 1999
 WORK = {
     "forward": own.forward,
     "training": own.training,
+    "training with dx": lambda case, threads: own.training(case, threads, dx=True),
     "lengths, forward": lambda case, threads: own.forward(case, threads, lengths=True),
     "lengths, training": lambda case, threads: own.training(case, threads, lengths=True),
     "step from Python": own.step,
 }
+
+
+ROWS = [
+    (row.mode, row.shape, threads)
+    for group in rows.GROUPS
+    for row in group.rows
+    if row.mode in WORK and row.shape
+    for threads in (1, *([2] if (row.mode, row.shape) in ON_TWO else []))
+]
+"""(mode, shape, threads)."""
 
 
 def part_of(function: str, offset: int, library: str) -> str:
