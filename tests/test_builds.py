@@ -155,7 +155,7 @@ def ends(recorder):
 
 def integer_steps(recorder):
     """Calibrated steps, steps at the rails and those with most of their weights 0, compiled and interpreted."""
-    for n, cell in enumerate(test_integer_core.INTEGER):
+    for n, cell in enumerate(pages.INTEGER):
         for scheme, bits in test_integer_core.SCHEMES:
             rng = np.random.default_rng(3)
             calibrated = test_integer_core.model(cell, rng, 5, 19, scheme, bits)

@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 from gatecell.deploy.integer import Runner
 from gatecell.deploy.rounding import compensated
 from gatecell.tensor.integers import CoreLayer
-from test_integer_core import INTEGER, PROGRAM, SCHEMES, at_the_rails, drive, model
+from pages import INTEGER
+from test_integer_core import PROGRAM, SCHEMES, at_the_rails, drive, model
 
 DENSITIES = [0.0, 0.02, 0.3, 0.5, 0.9, 1.0]
 
