@@ -237,3 +237,20 @@ SCAN_FOURIER = 1e-11
 SCAN_DIFFERENCE = 1e-6
 """Layers' gradients against central differences with step 1e-5 in float64: truncation 1e-10 times a third derivative that exponentials
 make large, plus rounding."""
+
+BOARD_COMPILERS = {"arm-none-eabi-": "12.2.1", "riscv64-unknown-elf-": "12.2.0", "avr-": "5.4.0"}
+BOARD_COSTS = {
+    "cortex-m4": (107_300, 6_052, 80, 184),
+    "cortex-m3": (257_220, 5_960, 60, 288),
+    "cortex-m0": (445_228, 6_052, 60, 312),
+    "cortex-m7": (109_460, 6_064, 80, 176),
+    "cortex-m33": (107_300, 6_052, 80, 184),
+    "cortex-m55": (110_060, 6_096, 80, 188),
+    "rv32imafc": (310_259, 6_188, 60, 336),
+    "rv32imac": (310_259, 6_188, 60, 336),
+    "rv32imc": (310_259, 6_188, 60, 336),
+    "atmega2560": (2_471_147, 9_076, 60, 124),
+    "atmega1284p": (2_429_683, 9_076, 60, 120),
+}
+"""A w8a8 model I13 H20 with a head, 2,660 products, at -O3: instructions of 20 steps (cycles on AVR), flash, RAM,
+stack; exact with these compilers."""

@@ -148,7 +148,8 @@ def program(cases: list[Case], target: str) -> tuple[str, str]:
         at_x, at_y = at_x + inputs, at_y + outputs
     header = [*headers, "#ifndef ALL_H\n#define ALL_H", f"#define ALL_INPUT_SIZE {at_x}\n#define ALL_OUTPUT_SIZE {at_y}"]
     header += ["typedef int16_t all_input_t;\ntypedef int16_t all_output_t;", "typedef struct {", *fields, "} all_state;"]
-    header += ["void all_init(all_state *s);", "void all_step(all_state *s, const int16_t *x, int16_t *y);", "int all_selftest(void);", "#endif"]
+    header += ["void all_init(all_state *s);", "void all_step(all_state *s, const int16_t *x, int16_t *y);"]
+    header += ["int all_selftest(void);", "#endif"]
     source = [re.sub(r'^#include "m\d+\.h"$', '#include "all.h"', p, flags=re.MULTILINE) for p in source]
     source.append("\n".join(["void all_init(all_state *s) {", *inits, "}", "void all_step(all_state *s, const int16_t *x, int16_t *y) {"]))
     source.append("\n".join([*steps, "}", "int all_selftest(void) {", *tests, "  return 0;", "}"]))

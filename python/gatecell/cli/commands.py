@@ -167,7 +167,7 @@ def run(model: Path, data: Path, board: tuple[str, ...], inputs: list[str] | Non
         shown = "; ".join(f"{low:.4g} to {high:.4g}, mean {mean:.4g}" for low, high, mean in ranges)
         click.echo(f"{len(y)} steps; outputs {shown}")
         return
-    click.echo(f"{'board':<12}{'as here':>16}{'flash B':>9}{'RAM B':>7}{'stack B':>9}{'instructions a step':>21}")
+    click.echo(f"{'board':<12}{'as here':>16}{'flash B':>9}{'RAM B':>7}{'stack B':>9}{'instructions a step':>23}")
     wrong = []
     for name in board:
         outputs, measured = run_on_board(loaded, x, name)
@@ -176,7 +176,8 @@ def run(model: Path, data: Path, board: tuple[str, ...], inputs: list[str] | Non
         if isinstance(loaded, QuantizedModel) and not equal:
             wrong.append(name)
         counted = "-" if measured.instructions is None else f"{measured.instructions:,.0f}"
-        click.echo(f"{name:<12}{same:>16}{measured.flash:>9,}{measured.ram:>7,}{measured.stack:>9,}{counted:>21}")
+        counted += " cycles" if measured.unit == "cycles" else ""
+        click.echo(f"{name:<12}{same:>16}{measured.flash:>9,}{measured.ram:>7,}{measured.stack:>9,}{counted:>23}")
     if wrong:
         raise click.ClickException(f"an integer model gave other bits than here on {', '.join(wrong)}")
 
