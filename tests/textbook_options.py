@@ -31,9 +31,15 @@ def recurrent_dropout(loop, x, start, w, masks, recurrent):
     """
     rows = []
     for b, z in enumerate(masks):
-        own = {k: v * z if k in recurrent else v for k, v in w.items()}
+        own = {k: v * columns(z, v) if k in recurrent else v for k, v in w.items()}
         rows.append(loop(x[:, b : b + 1], {s: v[b : b + 1] for s, v in start.items()}, own))
     return {s: np.concatenate([row[s] for row in rows], 1) for s in start}
+
+
+def columns(z, matrix):
+    """The diagonal that stands beside each row: z itself, or of a matrix in diagonal blocks, (G N, N / K), the row's own block of it."""
+    each = matrix.shape[1]
+    return z if each == len(z) else z.reshape(-1, each)[np.arange(len(matrix)) % len(z) // each]
 
 
 def lstm(x, start, w, candidate=1.0, bound=np.inf):
