@@ -117,7 +117,7 @@ def test_a_records_layouts_name_its_gates_once(cell):
 
 TORCH = [
     (torch.nn.RNN, nn.RNN, {"nonlinearity": "relu"}), (torch.nn.RNN, nn.RNN, {"nonlinearity": "tanh"}), (torch.nn.GRU, nn.GRU, {}),
-    (torch.nn.LSTM, nn.LSTM, {}),
+    (torch.nn.LSTM, nn.LSTM, {}), (torch.nn.LSTM, nn.LSTM, {"proj_size": 2}),
 ]  # fmt: skip
 
 
