@@ -72,8 +72,8 @@ def layers(recorder):
         rng = np.random.default_rng(n)
         for dtype in TYPES:
             cases = [((4, 9, 5, 35, 9), False), ((3, 1, 7, 17, 5), False), ((3, 2, 1, 16, 4), True)]
-            if cell in cells.values() and dtype == TYPES[0]:
-                cases.append(((260, 3, 4, 20, 0), False))
+            if cell.fused and dtype == TYPES[0]:
+                cases.append(((260, 3, 4, 20, 6), False))
             for (T, B, I, H, M), interpret in cases:
                 recorder.label = f"{cell.name} {dtype} T{T} B{B} I{I} H{H} {'interpreted' if interpret else ''}"
                 w, x, start = pages.draw(cell, rng, T, B, {"I": I, "H": H, "M": M}, scale=1 / np.sqrt(H + I))
