@@ -27,6 +27,11 @@ def lerp(t, a, b):
     return a + t * (b - a)
 
 
+def over(*vectors):  # what all units share is there once
+    n = max(map(len, vectors))
+    return zip(*(v * n if len(v) == 1 else v for v in vectors))
+
+
 def product(rows, bias, v):
     return [b + sum(w * u for w, u in zip(row, v)) for row, b in zip(rows, bias)]
 
@@ -70,11 +75,11 @@ def _layer(layer, k, count):
             constants.append(f"{own}_w, {own}_b = {w.tolist()}, {[0.0] * len(w) if bias is None else bias.tolist()}")
             lines.append(f"    {own} = product({own}_w, {own}_b, {names[n.args[0]]})")
         elif n.op in SPELLING or n.op in CALLS:
-            vectors = [a for a in n.args if a.op != "const"]
+            vectors = list(dict.fromkeys(a for a in n.args if a.op != "const"))
             arguments = [repr(a.attr) if a.op == "const" else f"v{vectors.index(a)}" for a in n.args]
             spelled = SPELLING[n.op].format(*arguments) if n.op in SPELLING else f"{n.op}({', '.join(arguments)})"
-            over = ", ".join(f"v{i}" for i, _ in enumerate(dict.fromkeys(vectors)))
-            lines.append(f"    {own} = [{spelled} for {over}, in zip({', '.join(names[a] for a in dict.fromkeys(vectors))})]")
+            each = ", ".join(f"v{i}" for i in range(len(vectors)))
+            lines.append(f"    {own} = [{spelled} for {each}, in over({', '.join(names[a] for a in vectors)})]")
         else:
             raise NotImplementedError(f"{n.op} has no spelling in plain Python yet")
         if n in called:

@@ -54,7 +54,7 @@ def test_an_output_language_in_one_file(name, rng, tmp_path):
     class Net(nn.Module):
         def __init__(self):
             super().__init__()
-            self.units, self.head = nn.Standardize([1.0, -1.0, 0.5], [2.0, 0.5, 1.0]), nn.Linear(4, 2)
+            self.units = nn.Standardize([1.0, -1.0, 0.5], [2.0, 0.5, 1.0])
             self.rnn = nn.Recurrent(name, 3, 5, 2, proj_size=0 if cells[name].axis(cells[name].states[0]) == "H" else 4)
             self.head = nn.Linear(self.rnn.proj_size or 5, 2)
 
