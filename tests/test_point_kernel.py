@@ -85,6 +85,8 @@ def test_every_form_is_the_rule(tmp_path, rng, board, optimise):
     need_board(board)
     write(tmp_path)
     x = inputs(rng)
+    if board.startswith("at"):  # simavr takes minutes for all of them
+        x = np.concatenate([x[:256], x[256::16]])
     got = boards.run(tmp_path, "point", board, x, optimise=optimise, count=0)
     np.testing.assert_array_equal(got.outputs, rule(x))
 
