@@ -318,10 +318,10 @@ def test_instruction_sets():
 @pytest.mark.parametrize("cell", CELLS, ids=lambda c: c.name)
 def test_a_gradient_that_is_the_same_at_every_step_or_everywhere_has_the_bits_of_one_that_is_spread(cell, lengths, reverse):
     rng, (T, B, I) = np.random.default_rng(11), (40, 4, 3)
-    sizes = {"I": I, "H": 19} | {cell.axis(s): 19 for s in cell.states}
-    w = {k: rng.normal(size=s).astype(np.float32) / 3 for k, s in cell.shapes(sizes).items()}
-    start = {s: rng.normal(size=(B, 19)).astype(np.float32) for s in cell.states}
-    x = rng.normal(size=(T, B, I)).astype(np.float32)
+    sizes = {"I": I, "H": 19, "K": 1} | {cell.axis(s): 19 for s in cell.states}
+    drawn = pages.draw(cell, rng, T, B, sizes, scale=1 / 3)
+    w, start = ({k: v.astype(np.float32) for k, v in of.items()} for of in drawn[::2])
+    x = drawn[1].astype(np.float32)
     layer = engine.Layer(engine.form(cell, sizes), w)
     options = {"reverse": reverse, "training": True, "lengths": None if lengths is None else np.array(lengths)}
     for shape in ((1, B, 19), (1, 1, 19), (1, 1, 1)):
