@@ -1,6 +1,6 @@
 """Conformance: so many random models, from a seed on, on every board, bit for bit.
 
-By hand, a quarter of an hour for 200 models on two cores:  PYTHONPATH=python:tests python tests/campaigns/boards.py 200 0 [BOARD ...]
+By hand, half an hour for 200 models on two cores:  PYTHONPATH=python:tests python tests/campaigns/boards.py 200 0 [BOARD ...]
 Ten models make one program, so that a board compiles once for them.  Exit code 1 if any output of any board differs.
 """
 
